@@ -8,6 +8,7 @@
 mod outbox;
 mod routes;
 mod server;
+mod state;
 mod vitals;
 
 #[cfg(test)]
@@ -23,9 +24,9 @@ use http_server::{Audit, Guard, Limits, Tls, Tokens, guarded, serve_http};
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use routes::EndpointState;
 pub use routes::{ENDPOINTS, Endpoint};
 pub use server::{BindError, Server};
+use state::EndpointState;
 pub use vitals::{Condition, Vitals};
 
 /// Time limit of [`HttpServers::stop`]. It fits into the second that a stop of the service has for everything but actors.

@@ -13,7 +13,7 @@ impl Config {
     pub fn secrets(&self) -> Vec<String> {
         let passwords = passwords(self).into_iter().map(|(_, password)| password);
         let urls = nodes(self).chain(receivers(self)).flat_map(|(_, url)| url.secrets());
-        // Whoever has the path of a webhook may write there.
+        // Who has the path of a webhook may write there.
         let webhook = self.alerts.url.reveal().parse::<Url>().ok().map(|url| url.path().to_owned());
         passwords.chain(urls).chain(webhook.filter(|path| path != "/")).collect()
     }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use store_collector::outbox::Stage;
 use store_redis::StoreError;
 
-use super::routes::EndpointState;
+use super::state::EndpointState;
 use crate::outbox::{Order, OrderError, OutboxDesk};
 
 /// How many calls are shown unless it is said.

@@ -1,6 +1,6 @@
-//! The table of endpoints, and the handler of each. Only reads [`Vitals`].
+//! The table of endpoints, and the handler of each. Only reads [`Vitals`](super::vitals::Vitals).
 
-use std::{fmt::Write as _, sync::Arc, time::Instant};
+use std::fmt::Write as _;
 
 use axum::{
     Json, Router,
@@ -10,13 +10,14 @@ use axum::{
     routing::{MethodRouter, get, post},
 };
 use errors::sanitise;
-use http_server::{Access, ApiError, Audit, Role};
+use http_server::{Access, ApiError, Role};
 use serde::{Deserialize, Serialize};
 use supervision::{ActorHealth, Crash};
 
 use super::outbox;
 use super::server::Server;
-use super::vitals::{Condition, Vitals};
+use super::state::EndpointState;
+use super::vitals::Condition;
 use crate::escape::escaped;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -148,15 +149,6 @@ pub(super) fn access(server: Server) -> impl Iterator<Item = (&'static str, Acce
         .iter()
         .filter(move |endpoint| endpoint.server == server)
         .map(|endpoint| (endpoint.path, endpoint.access))
-}
-
-/// The state of the handlers.
-#[derive(Clone)]
-pub(super) struct EndpointState {
-    pub(super) vitals: Arc<dyn Vitals>,
-    /// The start of the process, for its uptime.
-    pub(super) began: Instant,
-    pub(super) audit: Audit,
 }
 
 /// The router of one server.

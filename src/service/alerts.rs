@@ -31,7 +31,7 @@ pub(super) fn child(
     // Nothing waits for an alert: the oldest ones are dropped, and the log has them.
     let edge = mailbox.address(NOTIFIER, Overflow::DropOldest);
     let book = AlertBook::default();
-    book.observe(&AlertMetrics::register(services.telemetry.meter()));
+    AlertMetrics::register(services.telemetry.meter()).observe(book.clone());
     let (tree, services) = (tree.clone(), services.clone());
     let make = move || {
         let tree = tree.clone();

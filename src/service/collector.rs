@@ -85,26 +85,9 @@ pub(super) fn children(
 
     // Not mandatory: if the chain can't be followed, the datasets must still be written.
     let policy = policy(&config.supervision);
-    let (mut edges, mut preparers) = (Vec::new(), Vec::new());
     let relayer = config.relays().then(|| config.relayer.client()).transpose()?;
-    let mut lanes = Vec::new();
-    for (market, _) in shared.settings.markets.clone() {
-        let mailbox = Mailbox::new(market.to_string(), limits(&config.mailbox), clock);
-        edges.push(MarketEdge { market, actor: mailbox.address(&fetcher, Overflow::Coalesce) });
-        // Each sender has an address of its own, by which the tree knows its edges.
-        let notifier = notices.address(mailbox.name(), Overflow::DropOldest);
-        let shared = CollectorServices { notifier, ..shared.clone() };
-        let told = relayer.clone().map(|client| {
-            let (lane, told) = lane(config, &shared, &notices, (client, market), mailbox.name(), clock);
-            lanes.push(lane.policy(policy));
-            told
-        });
-        let make = move || match &told {
-            Some(relayer) => BatchPreparer::new(shared.clone(), market).waking(relayer.clone()),
-            None => BatchPreparer::new(shared.clone(), market),
-        };
-        preparers.push(Child::actor(mailbox, make).policy(policy));
-    }
+    let (edges, preparers, lanes) =
+        of_markets(config, &shared, &notices, (&fetcher, relayer.as_ref()), clock);
     let values = {
         let shared = shared.clone();
         Child::worker("contract-values", move || ContractValues::new(shared.clone()))
@@ -139,6 +122,37 @@ pub(super) fn children(
     let alerts = alerts.map(|alerts| alerts.for_sender(notices.name()));
     let notify = Child::actor(notices, move || Notifier::passing_on(alerts.clone())).policy(policy);
     Ok(vec![notify, Child::supervisor(COLLECTOR, members).policy(policy)])
+}
+
+/// The edges to the batch preparers, the preparers, and the lanes of the relayer if there is one: one a market.
+fn of_markets(
+    config: &Config,
+    shared: &CollectorServices,
+    notices: &Mailbox<Notice>,
+    (fetcher, relayer): (&Name, Option<&RelayClient>),
+    clock: &Clock,
+) -> (Vec<MarketEdge>, Vec<Child>, Vec<Child>) {
+    let policy = policy(&config.supervision);
+    let (mut edges, mut preparers) = (Vec::new(), Vec::new());
+    let mut lanes = Vec::new();
+    for (market, _) in shared.settings.markets.clone() {
+        let mailbox = Mailbox::new(market.to_string(), limits(&config.mailbox), clock);
+        edges.push(MarketEdge { market, actor: mailbox.address(fetcher, Overflow::Coalesce) });
+        // Each sender has an address of its own, by which the tree knows its edges.
+        let notifier = notices.address(mailbox.name(), Overflow::DropOldest);
+        let shared = CollectorServices { notifier, ..shared.clone() };
+        let told = relayer.cloned().map(|client| {
+            let (lane, told) = lane(config, &shared, notices, (client, market), mailbox.name(), clock);
+            lanes.push(lane.policy(policy));
+            told
+        });
+        let make = move || match &told {
+            Some(relayer) => BatchPreparer::new(shared.clone(), market).waking(relayer.clone()),
+            None => BatchPreparer::new(shared.clone(), market),
+        };
+        preparers.push(Child::actor(mailbox, make).policy(policy));
+    }
+    (edges, preparers, lanes)
 }
 
 /// A market's lane of the relayer, and the edge to it of the batch preparer of this name.

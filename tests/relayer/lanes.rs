@@ -297,8 +297,9 @@ async fn operators_pause_drop_and_replay_by_command_and_port_and_the_audit_log_t
 async fn a_lane_that_crashes_at_any_step_leaves_no_call_out_and_repeats_it_with_its_key_alone() {
     let (mut world, redis, mut connection, relayer) = told_of(37).await;
     let more = [
+        ("STATE_TRACKER__SUPERVISION__BACKOFF_FIRST", "20ms"),
         ("STATE_TRACKER__SUPERVISION__BACKOFF_MAX", "50ms"),
-        ("STATE_TRACKER__SUPERVISION__MAX_RESTARTS", "100000"),
+        ("STATE_TRACKER__SUPERVISION__MAX_RESTARTS", "1000"),
     ];
     let service = service(&with(&telling(redis.addr(), &world, &relayer), &more)).await;
     let points = service.tree().failure_points();

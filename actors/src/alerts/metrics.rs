@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::AlertBook;
+use super::book::AlertBook;
 use crate::env::{
     lock::lock,
     telemetry::{Label, Meter, Metric, Observed, Values},
@@ -59,7 +59,8 @@ impl AlertMetrics {
         Self(watch)
     }
 
-    pub(super) fn observe(&self, book: AlertBook) {
+    /// Exposes the counts of this book.
+    pub fn observe(&self, book: AlertBook) {
         *lock(&self.0.0) = Some(book);
     }
 }

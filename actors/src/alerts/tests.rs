@@ -1,9 +1,12 @@
 //! The book of alerts, with a clock of the test's own.
 
 use domain::chain::ContractAddress;
-use supervision::{Activity, ExitKind};
+use supervision::{Activity, Crash, ExitKind, State};
 
-use super::*;
+use std::time::Instant;
+
+use super::{book::*, *};
+use crate::collector::Severity;
 use crate::env::report::Place;
 
 fn notice(kind: &str, severity: Severity, market: u8) -> Notice {

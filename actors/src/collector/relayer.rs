@@ -221,8 +221,7 @@ impl Relayer {
                 // Told once, and not at each start.
                 if holds.denied.is_none() {
                     self.tell("relayer_denies", Severity::High, Some(call), format!(
-                        "the relayer denies access, so market {market} waits with its calls: {why}; correct relayer.url or \
-                         relayer.token and restart, or run `state-tracker outbox resume {market}`"
+                        "the relayer denies access, so market {market} waits with its calls: {why}; correct its URL or its token and restart, or run `state-tracker outbox resume {market}`"
                     ));
                 }
                 Ok(Next::Idle(LOOK_EVERY))
@@ -236,7 +235,7 @@ impl Relayer {
             },
             Verdict::Delivered | Verdict::Later => {
                 let pause = self.attempts.later(&entry.id, asked, now);
-                if self.attempts.is_to_be_told(now) {
+                if self.attempts.should_tell(now) {
                     self.tell("relayer_away", Severity::High, Some(call), format!(
                         "the relayer does not accept calls of market {market}, which wait in their order: {why}; check the relayer"
                     ));

@@ -71,7 +71,7 @@ fn registered() -> Telemetry {
     let nobody = "http://127.0.0.1:1".parse().expect("a URL");
     let source = Source::new(ChainConfig::new(vec![nobody], contracts)).expect("a source");
     collector.observe(source, Arc::new(Progress::new(&clock)));
-    AlertBook::default().observe(&AlertMetrics::register(telemetry.meter()));
+    AlertMetrics::register(telemetry.meter()).observe(AlertBook::default());
     telemetry
 }
 

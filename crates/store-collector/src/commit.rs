@@ -211,7 +211,7 @@ impl ChainStore {
         let keys = &self.keys;
         let key = format!("{}:{}:{}", self.identity, market.lower(), call.id());
         all.write("SADD", &keys.lanes(), KeyType::Set, &[&market.lower()]);
-        let lane = keys.stage(market, Stage::Waiting);
+        let lane = Stage::Waiting.key(keys, market);
         all.write("XADD", &lane, KeyType::Stream, &[&"*", &KEY_FIELD, &key, &CALL_FIELD, &text(call)]);
     }
 

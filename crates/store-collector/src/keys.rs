@@ -3,7 +3,6 @@
 
 use domain::chain::ContractAddress;
 
-use crate::outbox::Stage;
 use store_redis::{
     Age, Family, FamilyTable,
     KeyType::{self, Hash, List, Set, Stream, String as Text},
@@ -217,7 +216,7 @@ impl ChainKeys {
         family.key(&self.prefix, &[])
     }
 
-    fn of_market(&self, family: &Family, market: &ContractAddress) -> String {
+    pub(crate) fn of_market(&self, family: &Family, market: &ContractAddress) -> String {
         family.key(&self.prefix, &[&market.lower()])
     }
 
@@ -273,10 +272,6 @@ impl ChainKeys {
 
     pub(super) fn lanes(&self) -> String {
         self.of(&LANES)
-    }
-
-    pub(super) fn stage(&self, market: &ContractAddress, stage: Stage) -> String {
-        self.of_market(stage.family(), market)
     }
 
     /// A hash of `paused` and `denied`.

@@ -51,13 +51,18 @@ impl Stage {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Waiting, Self::Sent, Self::Dead, Self::Again];
 
-    pub(crate) fn family(self) -> &'static Family {
+    fn family(self) -> &'static Family {
         match self {
             Self::Waiting => &WAITING,
             Self::Sent => &SENT,
             Self::Dead => &DEAD,
             Self::Again => &AGAIN,
         }
+    }
+
+    /// The key of the calls of a market at this stage.
+    pub(crate) fn key(self, keys: &ChainKeys, market: &ContractAddress) -> String {
+        keys.of_market(self.family(), market)
     }
 
     /// Its name.
@@ -227,14 +232,14 @@ impl Outbox {
         most: usize,
     ) -> Result<Lane, StoreError> {
         let hold = self.keys.hold(market);
-        let [waiting, again] = [Stage::Waiting, Stage::Again].map(|stage| self.keys.stage(market, stage));
+        let [waiting, again] = [Stage::Waiting, Stage::Again].map(|stage| stage.key(&self.keys, market));
         let mut batch = Batch::new();
         batch.keyless("TIME");
         batch.cmd("HMGET", &hold).arg(&[PAUSED, DENIED]);
         batch.cmd("XRANGE", &waiting).arg(&["-", "+", "COUNT"]).arg(most);
         batch.cmd("XRANGE", &again).arg(&["-", "+", "COUNT"]).arg(1);
         for stage in Stage::ALL {
-            batch.cmd("XLEN", self.keys.stage(market, stage));
+            batch.cmd("XLEN", stage.key(&self.keys, market));
         }
         let mut replies = Replies::new(READ_OUTBOX, session.run(READ_OUTBOX, &waiting, batch).await?);
         let (seconds, micros): (u64, u64) = replies.required(&waiting)?;
@@ -247,7 +252,7 @@ impl Outbox {
             depths: BTreeMap::new(),
         };
         for stage in Stage::ALL {
-            lane.depths.insert(stage, replies.required(&self.keys.stage(market, stage))?);
+            lane.depths.insert(stage, replies.required(&stage.key(&self.keys, market))?);
         }
         Ok(lane)
     }
@@ -268,7 +273,7 @@ impl Outbox {
         first: &str,
         most: usize,
     ) -> Result<Vec<Entry>, StoreError> {
-        let key = self.keys.stage(market, stage);
+        let key = stage.key(&self.keys, market);
         let mut batch = Batch::new();
         batch.cmd("XRANGE", &key).arg(&[first, "+", "COUNT"]).arg(most);
         let mut replies = Replies::new(READ_OUTBOX, session.run(READ_OUTBOX, &key, batch).await?);
@@ -335,7 +340,7 @@ impl Outbox {
         step: Move<'_>,
     ) -> Result<(u64, Holds), StoreError> {
         let (key, operation) = (self.keys.hold(market), CHANGE_OUTBOX);
-        let of = |stage: Stage| self.keys.stage(market, stage);
+        let of = |stage: Stage| stage.key(&self.keys, market);
         // As good as no limit: a lane is shorter than that, since Redis could not hold it.
         let most = step.to.and_then(Stage::most).unwrap_or(usize::MAX >> 1);
         let answers = session

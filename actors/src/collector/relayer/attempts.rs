@@ -46,7 +46,7 @@ impl LaneAttempts {
     }
 
     /// Whether it is time to tell that the relayer is away: once, after its patience.
-    pub(super) fn is_to_be_told(&mut self, now: Instant) -> bool {
+    pub(super) fn should_tell(&mut self, now: Instant) -> bool {
         let failing = self.failing.as_ref().map(|(_, since)| now.saturating_duration_since(*since));
         let is_due = failing.is_some_and(|failing| failing >= PATIENCE) && !self.is_told;
         self.is_told |= is_due;
@@ -117,8 +117,8 @@ mod tests {
     fn that_the_relayer_is_away_and_back_is_told_once() {
         let (mut attempts, start) = (LaneAttempts::new(), Instant::now());
         attempts.later("1-0", None, start);
-        assert!(!attempts.is_to_be_told(start + PATIENCE / 2));
-        assert!(attempts.is_to_be_told(start + PATIENCE) && !attempts.is_to_be_told(start + PATIENCE * 2));
+        assert!(!attempts.should_tell(start + PATIENCE / 2));
+        assert!(attempts.should_tell(start + PATIENCE) && !attempts.should_tell(start + PATIENCE * 2));
         assert_eq!(attempts.accepted(start + PATIENCE * 3), Some(PATIENCE * 3));
         assert_eq!(attempts.accepted(start + PATIENCE * 4), None);
     }

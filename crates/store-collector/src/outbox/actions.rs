@@ -57,7 +57,7 @@ pub enum Action {
         /// Why.
         why: String,
     },
-    /// Sends again, whoever has paused it.
+    /// Sends again, also where the relayer denied access.
     Resume,
     /// Puts dead calls behind those that wait.
     Retry(Selection),

@@ -46,8 +46,9 @@ pub use problem::ConfigErrors;
 pub use secret::Secret;
 pub(crate) use settings::SECTIONS;
 pub use settings::{
-    Alerts, Api, Collector, Compat, Config, Http, Index, Intervals, Ledger, Log, LogFormat, Mailbox,
-    MarketSettings, OperatorFiles, Priority, Redis, Relayer, Retention, Supervision, Tracker,
+    Alerts, Api, BadRelayer, BadWebhook, Collector, Compat, Config, Http, Index, Intervals, Ledger, Log,
+    LogFormat, Mailbox, MarketSettings, OperatorFiles, Priority, Redis, Relayer, Retention, Supervision,
+    Tracker,
 };
 #[cfg(feature = "failure-points")]
 pub(crate) use suggest::nearest;

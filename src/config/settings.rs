@@ -19,13 +19,13 @@ use store_tracker::Output;
 
 use super::setting::{Section, Table};
 
-pub use alerts::Alerts;
+pub use alerts::{Alerts, BadWebhook};
 pub use api::Api;
 pub use collector::Collector;
 pub use http::{Http, OperatorFiles};
 pub use log::{Log, LogFormat};
 pub use redis::Redis;
-pub use relayer::Relayer;
+pub use relayer::{BadRelayer, Relayer};
 pub use supervision::{Mailbox, Supervision};
 pub(crate) use tracker::MARKET;
 pub use tracker::{Compat, Index, Intervals, Ledger, MarketSettings, Priority, Retention, Tracker};

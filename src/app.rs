@@ -17,6 +17,7 @@ mod last_resort;
 mod ledger;
 mod log_writer;
 mod logging;
+mod migrate_markets;
 #[cfg(not(feature = "failure-points"))]
 mod no_failure_points;
 mod outbox;
@@ -37,6 +38,7 @@ pub use failures::{exit_code, install_reports, print_usage_error};
 pub use healthcheck::healthcheck;
 pub use known::known;
 pub use ledger::ledger;
+pub use migrate_markets::migrate_markets;
 pub use outbox::outbox;
 pub use output::{ignoring_closed_pipe, print, print_to_stderr};
 pub use run::run;

@@ -56,6 +56,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Export, import, reset or remove what the tracker keeps of a market
     Ledger(LedgerArgs),
+    /// Copy what was counted for old markets to those that replace them, by migration.mappings
+    MigrateMarkets(MigrateMarketsArgs),
     /// Show the calls that the relayer is to get, and pause, retry, drop or replay them
     Outbox(OutboxArgs),
     /// Show the service at work, with servers of its own
@@ -175,6 +177,17 @@ pub struct ResetArgs {
     #[arg(long)]
     pub yes: bool,
     /// Print one JSON object instead of a text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The arguments of `migrate-markets`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct MigrateMarketsArgs {
+    /// Only say what would be copied
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print one JSON array instead of a text
     #[arg(long)]
     pub json: bool,
 }

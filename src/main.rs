@@ -56,6 +56,7 @@ async fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Diff(args) => diff(&args, &load()?).await,
         Command::Doctor(args) => doctor(&args, &load()?).await,
         Command::Ledger(args) => app::ledger(&args.action, &load()?).await,
+        Command::MigrateMarkets(args) => app::migrate_markets(&args, &load()?.config).await,
         Command::Outbox(args) => app::outbox(&args.action, &load()?).await,
         #[cfg(feature = "demo")]
         Command::Demo(args) => state_tracker::demo::demo(args).await,

@@ -10,6 +10,7 @@ mod rule;
 use std::collections::{BTreeMap, BTreeSet};
 
 use color_eyre::eyre::Result;
+use store_collector::needs_of_migration;
 use store_redis::{
     Denied, ErrorKind, MissingRight, Need, PROBE_ARGUMENT, Servers, Store, StoreError, covers,
     escape_pattern, missing_rights, operations::READ_RIGHTS,
@@ -59,6 +60,9 @@ pub(crate) fn needs(config: &Config, markets: &[String]) -> Result<Vec<Need>> {
     }
     if config.collector.is_enabled() {
         all.extend(collector_store(config)?.needs(&config.tracker.markets, config.relays()));
+    }
+    if config.output.prefix.is_empty() {
+        all.extend(config.migration.all().iter().flat_map(needs_of_migration));
     }
     if config.api.is_enabled() {
         all.extend(api_reader(config).needs(&api_markets(config)));

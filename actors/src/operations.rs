@@ -12,6 +12,7 @@ errors::table! {
     READ_EVENTS: "read_events", "read the events of blocks";
     QUERY_CONTRACTS: "query_contracts", "query the contracts";
     PREPARE_BATCHES: "prepare_batches", "prepare the batches";
+    TELL_REWARDS: "tell_rewards", "tell of rewards";
     CALL_RELAYER: "call_relayer", "call the relayer";
     SEND_ALERT: "send_alert", "send an alert";
 }

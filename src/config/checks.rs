@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use domain::Address;
+use domain::{Address, chain::ContractAddress};
 use evm::{NodeUrl, StartBlock};
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
 use tracing_subscriber::EnvFilter;
@@ -40,6 +40,10 @@ pub(crate) const NAME_OR_NONE: Text = Text {
 };
 pub(crate) const ADDRESS_OR_NONE: Text =
     Text { what: "empty, or an address (0x and 40 hex digits)", accepts: is_address_or_none };
+pub(crate) const MIGRATIONS: Text = Text {
+    what: "empty, or pairs of different addresses such as \"0x…:0x…\", the old market first, separated by commas",
+    accepts: is_migrations,
+};
 pub(crate) const PUBLIC_HOST: Text = Text {
     what: "empty, or a host such as api.example.org, with its port or as a URL if need be",
     accepts: is_public_host,
@@ -59,6 +63,19 @@ pub(crate) const LOG_LEVEL: Text = Text {
     what: "error, warn, info, debug, trace or off, or a filter such as \"info,store_redis=debug\"",
     accepts: is_log_level,
 };
+
+/// The pairs of a text; `None` for one that can't be read, or whose addresses are the same.
+pub(crate) fn migrations(text: &str) -> impl Iterator<Item = Option<(ContractAddress, ContractAddress)>> {
+    text.split(',').map(str::trim).filter(|pair| !pair.is_empty()).map(|pair| {
+        let (from, to) = pair.split_once(':')?;
+        let (from, to) = (from.trim().parse().ok()?, to.trim().parse().ok()?);
+        (from != to).then_some((from, to))
+    })
+}
+
+fn is_migrations(text: &str) -> bool {
+    migrations(text).all(|pair| pair.is_some())
+}
 
 fn is_anything(_: &str) -> bool {
     true

@@ -60,6 +60,10 @@ pub(crate) fn of(config: &Config, origins: &BTreeMap<&'static str, String>) -> V
         ));
     }
     notes.extend(relayer(config));
+    if config.migration.at_start && !config.migrates() {
+        let text = "migration.at_start has no effect under output.prefix: a shadow migrates no market";
+        notes.push(text.to_owned());
+    }
     let http = &config.http;
     if !http.operator_address.ip().to_canonical().is_loopback() && http.cert_file.is_empty() {
         notes.push(format!(

@@ -27,6 +27,7 @@ pub(crate) fn problems<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Vec<Probl
     problems.extend(strangers_need_a_token(&get));
     problems.extend(chain_has_one_server(&get));
     problems.extend(chain_has_addresses(&get));
+    problems.extend(migration_has_markets(&get));
     problems.extend(api_has_addresses(&get));
     problems.extend(same_port(&get));
     problems.extend(api_port_of_its_own(get));
@@ -54,6 +55,13 @@ fn one_way_to_redis<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Probl
     let [first, .., last] = &set[..] else { return None };
     let allowed = format!("must be empty where {} is set (from {})", first.setting.key, first.origin);
     Some(last.refused(&last.shown, &allowed))
+}
+
+fn migration_has_markets<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {
+    let (at_start, mappings) = (get("migration.at_start")?, get("migration.mappings")?);
+    let needed = "must name markets where migration.at_start is set: pairs of addresses OLD:NEW";
+    let is_wanted = at_start.value.to_bool() == Some(true);
+    (is_wanted && mappings.is_unset()).then(|| mappings.refused(&mappings.shown, needed))
 }
 
 fn cluster_has_one_database<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {

@@ -6,9 +6,11 @@ mod api;
 mod collector;
 mod http;
 mod log;
+mod migration;
 mod output;
 mod redis;
 mod relayer;
+mod rewards;
 mod supervision;
 mod tracker;
 
@@ -24,8 +26,10 @@ pub use api::Api;
 pub use collector::Collector;
 pub use http::{Http, OperatorFiles};
 pub use log::{Log, LogFormat};
+pub use migration::MarketMigration;
 pub use redis::Redis;
 pub use relayer::{BadRelayer, Relayer};
+pub use rewards::Rewards;
 pub use supervision::{Mailbox, Supervision};
 pub(crate) use tracker::MARKET;
 pub use tracker::{Compat, Index, Intervals, Ledger, MarketSettings, Priority, Retention, Tracker};
@@ -59,6 +63,8 @@ sections! {
     index: Index,
     collector: Collector,
     relayer: Relayer,
+    rewards: Rewards,
+    migration: MarketMigration,
     alerts: Alerts,
     api: Api,
     supervision: Supervision,
@@ -71,6 +77,11 @@ impl Config {
     /// Whether the relayer is told something: a shadow leaves that to the program beside it.
     pub fn relays(&self) -> bool {
         self.collector.is_enabled() && self.relayer.is_enabled() && self.output.prefix.is_empty()
+    }
+
+    /// Whether markets are migrated at the start. A shadow migrates none: the counters of finalizers have no prefix.
+    pub fn migrates(&self) -> bool {
+        self.migration.at_start && self.output.prefix.is_empty()
     }
 
     /// The settings in effect for a market, by its name in `tracker.markets`. An unknown market has the defaults.

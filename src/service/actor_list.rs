@@ -52,9 +52,11 @@ pub(crate) fn actor_list(config: &Config) -> Vec<ListedActor> {
             add("collector/finalized-batches", "finalized batches");
         }
         if config.relays() {
-            add("collector/relayer", SUPERVISOR);
-            for market in markets.iter().filter_map(|market| market.parse::<ContractAddress>().ok()) {
-                add(&format!("collector/relayer/{market}"), "relayer");
+            for kind in ["relayer", "rewards"] {
+                add(&format!("collector/{kind}"), SUPERVISOR);
+                for market in markets.iter().filter_map(|market| market.parse::<ContractAddress>().ok()) {
+                    add(&format!("collector/{kind}/{market}"), kind);
+                }
             }
         }
     }

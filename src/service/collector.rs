@@ -1,5 +1,6 @@
 //! The collector's part of the tree, if nodes are configured: the block fetcher, a batch preparer for each market, the contract
-//! values, the cleaner, the finalized batches if there is a state index, a lane for each market if there is a relayer, and the notifier.
+//! values, the cleaner, the finalized batches if there is a state index, a lane and the rewards of each market if there is a relayer,
+//! and the notifier.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -7,7 +8,7 @@ use actors::{
     collector::{
         BLOCKS_CONDITION, BatchPreparer, BlockFetcher, COLLECTOR, Cleaner, CollectorMetrics,
         CollectorServices, CollectorSettings, ContractValues, MarketEdge, Notice, Notifier, Progress,
-        Relayer, WindowLengths,
+        Relayer, Rewards, WindowLengths,
     },
     env::{BatchFinalized, Services, Wake, stale_after},
     tracker::{FinalizedBatches, IndexEdge, MarketEdges, MarketRegistry, TrackerServices},
@@ -85,9 +86,8 @@ pub(super) fn children(
 
     // Not mandatory: if the chain can't be followed, the datasets must still be written.
     let policy = policy(&config.supervision);
-    let relayer = config.relays().then(|| config.relayer.client()).transpose()?;
-    let (edges, preparers, lanes) =
-        of_markets(config, &shared, &notices, (&fetcher, relayer.as_ref()), clock);
+    let OfMarkets { edges, preparers, lanes, rewards } =
+        of_markets(config, &shared, &notices, &fetcher, clock)?;
     let values = {
         let shared = shared.clone();
         Child::worker("contract-values", move || ContractValues::new(shared.clone()))
@@ -116,62 +116,99 @@ pub(super) fn children(
     let prepare = Child::supervisor("batch-preparer", preparers).policy(policy);
     let mut members = vec![fetch.policy(policy), prepare, values.policy(policy), clean.policy(policy)];
     members.extend(finalized);
-    if relayer.is_some() {
-        members.push(Child::supervisor("relayer", lanes).policy(policy));
-    }
+    let told = [("relayer", lanes), ("rewards", rewards)].into_iter().filter(|(_, told)| !told.is_empty());
+    members.extend(told.map(|(name, told)| Child::supervisor(name, told).policy(policy)));
     let alerts = alerts.map(|alerts| alerts.for_sender(notices.name()));
     let notify = Child::actor(notices, move || Notifier::passing_on(alerts.clone())).policy(policy);
     Ok(vec![notify, Child::supervisor(COLLECTOR, members).policy(policy)])
 }
 
-/// The edges to the batch preparers, the preparers, and the lanes of the relayer if there is one: one a market.
+/// The actors of the markets, and the block fetcher's edges to their batch preparers.
+#[derive(Default)]
+struct OfMarkets {
+    edges: Vec<MarketEdge>,
+    preparers: Vec<Child>,
+    /// None without a relayer, and none of the next ones.
+    lanes: Vec<Child>,
+    rewards: Vec<Child>,
+}
+
 fn of_markets(
     config: &Config,
     shared: &CollectorServices,
     notices: &Mailbox<Notice>,
-    (fetcher, relayer): (&Name, Option<&RelayClient>),
+    fetcher: &Name,
     clock: &Clock,
-) -> (Vec<MarketEdge>, Vec<Child>, Vec<Child>) {
-    let policy = policy(&config.supervision);
-    let (mut edges, mut preparers) = (Vec::new(), Vec::new());
-    let mut lanes = Vec::new();
+) -> Result<OfMarkets> {
+    let (mut all, policy) = (OfMarkets::default(), policy(&config.supervision));
+    let relayer = config.relays().then(|| config.relayer.client()).transpose()?;
     for (market, _) in shared.settings.markets.clone() {
         let mailbox = Mailbox::new(market.to_string(), limits(&config.mailbox), clock);
-        edges.push(MarketEdge { market, actor: mailbox.address(fetcher, Overflow::Coalesce) });
+        all.edges.push(MarketEdge { market, actor: mailbox.address(fetcher, Overflow::Coalesce) });
         // Each sender has an address of its own, by which the tree knows its edges.
         let notifier = notices.address(mailbox.name(), Overflow::DropOldest);
         let shared = CollectorServices { notifier, ..shared.clone() };
-        let told = relayer.cloned().map(|client| {
-            let (lane, told) = lane(config, &shared, notices, (client, market), mailbox.name(), clock);
-            lanes.push(lane.policy(policy));
+        let told = relayer.clone().map(|client| {
+            let (lane, rewards, told) =
+                of_relayer(config, &shared, notices, (client, market), mailbox.name(), clock);
+            all.lanes.push(lane.policy(policy));
+            all.rewards.push(rewards.policy(policy));
             told
         });
         let make = move || match &told {
-            Some(relayer) => BatchPreparer::new(shared.clone(), market).waking(relayer.clone()),
+            Some((relayer, rewards)) => {
+                BatchPreparer::new(shared.clone(), market).waking(relayer.clone(), rewards.clone())
+            }
             None => BatchPreparer::new(shared.clone(), market),
         };
-        preparers.push(Child::actor(mailbox, make).policy(policy));
+        all.preparers.push(Child::actor(mailbox, make).policy(policy));
     }
-    (edges, preparers, lanes)
+    Ok(all)
 }
 
-/// A market's lane of the relayer, and the edge to it of the batch preparer of this name.
-fn lane(
+/// A market's lane of the relayer and its rewards, and the edges to both of the batch preparer of this name.
+fn of_relayer(
     config: &Config,
     shared: &CollectorServices,
     notices: &Mailbox<Notice>,
     (client, market): (RelayClient, ContractAddress),
     preparer: &Name,
     clock: &Clock,
-) -> (Child, Address<Wake>) {
-    let mailbox = Mailbox::new(market.to_string(), limits(&config.mailbox), clock);
-    // The call is in Redis: a message only wakes the lane.
-    let told = mailbox.address(preparer, Overflow::Coalesce);
+) -> (Child, Child, (Address<Wake>, Address<Wake>)) {
+    // Calls and plans are in Redis: a message only wakes.
+    let [lane, due] = [(); 2].map(|()| Mailbox::new(market.to_string(), limits(&config.mailbox), clock));
+    let told = [&lane, &due].map(|mailbox| mailbox.address(preparer, Overflow::Coalesce));
+    let frozen = lane.address(due.name(), Overflow::Coalesce);
+    let [to_lane, to_rewards] = told;
+    let lane = self::lane(config, shared, notices, (client, market), lane);
+    (lane, rewards(shared, notices, market, due, frozen), (to_lane, to_rewards))
+}
+
+/// A market's lane of the relayer.
+fn lane(
+    config: &Config,
+    shared: &CollectorServices,
+    notices: &Mailbox<Notice>,
+    (client, market): (RelayClient, ContractAddress),
+    mailbox: Mailbox<Wake>,
+) -> Child {
     let notifier = notices.address(mailbox.name(), Overflow::DropOldest);
     let shared = CollectorServices { notifier, ..shared.clone() };
     let outbox = Outbox::new(ChainKeys::new(&config.output.prefix));
-    let make = move || Relayer::new(shared.clone(), client.clone(), outbox.clone(), market);
-    (Child::actor(mailbox, make), told)
+    Child::actor(mailbox, move || Relayer::new(shared.clone(), client.clone(), outbox.clone(), market))
+}
+
+/// A market's rewards, with an edge to its lane.
+fn rewards(
+    shared: &CollectorServices,
+    notices: &Mailbox<Notice>,
+    market: ContractAddress,
+    mailbox: Mailbox<Wake>,
+    lane: Address<Wake>,
+) -> Child {
+    let notifier = notices.address(mailbox.name(), Overflow::DropOldest);
+    let shared = CollectorServices { notifier, ..shared.clone() };
+    Child::actor(mailbox, move || Rewards::new(shared.clone(), market, lane.clone()))
 }
 
 /// The finalized batches, which tell the indexer, and the block fetcher's edge to them.
@@ -252,7 +289,7 @@ pub(super) fn collector_services(
         lengths: followed.lengths.clone(),
         progress: followed.progress.clone(),
         metrics: followed.metrics.clone(),
-        settings: Arc::new(collector_settings(settings, named)),
+        settings: Arc::new(collector_settings(settings, &config.rewards, named)),
         notifier,
         // One semaphore for all preparers, also over their restarts: a crash releases its permit.
         workers: Arc::new(tokio::sync::Semaphore::new(workers(settings.workers))),
@@ -287,6 +324,7 @@ fn nodes(settings: &config::Collector, contracts: Contracts) -> Result<ChainConf
 
 fn collector_settings(
     settings: &config::Collector,
+    rewards: &config::Rewards,
     markets: Vec<(ContractAddress, String)>,
 ) -> CollectorSettings {
     CollectorSettings {
@@ -295,6 +333,8 @@ fn collector_settings(
         rules: Rules {
             // Read from the contracts.
             windows: BTreeMap::new(),
+            day_lengths: BTreeMap::new(),
+            past_days: rewards.past_days,
             followed: Followed { attest: settings.attestor_queue },
             max_windows: settings.max_windows,
             max_reorg_depth: settings.max_reorg_depth,
@@ -304,6 +344,8 @@ fn collector_settings(
         },
         old_after: std::time::Duration::from_secs(BLOCK_HASH_TTL),
         batch_size: settings.batch_size,
+        rewards: rewards.rules(),
+        reports_eligible: rewards.eligible_notices,
         budgets: settings.budgets(),
         prepare_every: PREPARE_EVERY,
         refresh_every: settings.contract_refresh_interval,

@@ -42,6 +42,8 @@ pub struct BatchPreparer {
     market: ContractAddress,
     /// The edge to the market's lane of the relayer, if the relayer is told of hand-overs.
     relayer: Option<Address<Wake>>,
+    /// The edge to the market's rewards, likewise.
+    rewards: Option<Address<Wake>>,
     /// The closed epochs that could not be prepared, with their failed attempts, and when they are tried again.
     failing: BTreeMap<u64, (Attempts, Instant)>,
 }
@@ -50,13 +52,13 @@ impl BatchPreparer {
     /// A preparer of this market.
     #[must_use]
     pub fn new(chain: CollectorServices, market: ContractAddress) -> Self {
-        Self { chain, market, relayer: None, failing: BTreeMap::new() }
+        Self { chain, market, relayer: None, rewards: None, failing: BTreeMap::new() }
     }
 
-    /// With an edge to the market's lane of the relayer.
+    /// With edges to the market's lane of the relayer, and to its rewards.
     #[must_use]
-    pub fn waking(self, relayer: Address<Wake>) -> Self {
-        Self { relayer: Some(relayer), ..self }
+    pub fn waking(self, relayer: Address<Wake>, rewards: Address<Wake>) -> Self {
+        Self { relayer: Some(relayer), rewards: Some(rewards), ..self }
     }
 
     /// Prepares all closed windows, once a worker is free.
@@ -174,7 +176,7 @@ impl Preparation<'_> {
             epoch,
             &arrangement,
             inputs.submitted_at,
-            self.preparer.chain.tells_relayer,
+            self.preparer.chain.tells_relayer.then_some(&settings.rewards),
         );
         // Checked in the step itself: the submissions were read before, and a set that expired meanwhile would be missing.
         let until = Some(window.expires);
@@ -198,9 +200,9 @@ impl Preparation<'_> {
             }
         };
         metrics.processed(Processing::Batch, began, cx.clock());
-        if let Some(relayer) = &self.preparer.relayer {
-            // The edge coalesces, so this is refused only while the lane is being stopped. The call is in Redis.
-            let _ = relayer.try_send(Wake::default());
+        for edge in [&self.preparer.relayer, &self.preparer.rewards].into_iter().flatten() {
+            // The edge coalesces, so this is refused only while its actor is being stopped. Calls and plans are in Redis.
+            let _ = edge.try_send(Wake::default());
         }
         services.note_unwritten(COUNT_SUBMISSIONS, &faults);
         let many: u64 = arrangement.slots.values().sum();

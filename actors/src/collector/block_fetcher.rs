@@ -160,6 +160,7 @@ impl BlockFetcher {
         let events = self.chain.settings.budgets.events(budget);
         let head = cx.idle(self.stream.head(deadline(&events))).await?;
         self.rules.windows = self.chain.lengths.now();
+        self.rules.day_lengths = self.chain.lengths.days();
         let mut open = self.open().await?;
         self.wake_for_others(&open.state);
         let Some(checkpoint) = open.state.checkpoint else {
@@ -278,7 +279,7 @@ impl BlockFetcher {
         checkpoint: BlockRef,
         ancestor: BlockRef,
     ) -> Result<StepOutcome, Cause> {
-        let revert = |state: ChainState, _, rules: &Rules| Ok(state.revert(ancestor.number, rules)?);
+        let revert = |state: ChainState, now, rules: &Rules| Ok(state.revert(ancestor.number, now, rules)?);
         if self.write(&mut open, revert).await? {
             self.chain.progress.with(|state| state.reorganisations += 1);
             let (first, from) = (ancestor.number + 1, checkpoint.number);

@@ -118,6 +118,9 @@ impl ContractValues {
         };
         // The contract counts in microseconds, and other programs read its number as it is.
         let day_size = views.day_size(market).await;
+        if let Ok(length) = day_size {
+            self.chain.lengths.set_day(market, length.as_secs());
+        }
         let day_size = day_size.map(|size| u64::try_from(size.as_micros()).unwrap_or(u64::MAX));
         let tables = MarketTables {
             configured: configured.to_owned(),

@@ -1,6 +1,8 @@
 //! The metrics of the collector. They are read during a scrape from the progress and from the counters of the nodes' source.
 //! Without a chain there are no series.
 
+mod labels;
+
 use std::{
     sync::{
         Arc, Mutex,
@@ -10,41 +12,17 @@ use std::{
 };
 
 use domain::chain::ContractAddress;
-use evm::{FaultKind, LogFaultKind, Source};
+use evm::Source;
 use opentelemetry::Value;
 use store_collector::outbox::Stage;
 use supervision::Clock;
 
-use super::progress::{CallOutcome, Prepared, Progress, ProgressSnapshot, Relayed, faults, nodes};
+use self::labels::{CALL_OUTCOME, CLEANED, FAULT, HELD_BY, MARKET, NODE_STATE, OUTCOME, STAGE, WINDOW_STATE};
+use super::progress::{CallOutcome, Prepared, Progress, ProgressSnapshot, Relayed, Rewarded, faults, nodes};
 use crate::env::{
     lock::lock,
     telemetry::{Emit, Histogram, Label, Meter, Metric, Observed, Values, WAIT_SECONDS},
 };
-
-const MARKET: Label = Label { name: "market", values: Values::Configuration };
-const WINDOW_STATE: Label =
-    Label { name: "state", values: Values::Known(|| vec!["unmeasured", "waiting", "open", "closed"]) };
-const OUTCOME: Label =
-    Label { name: "outcome", values: Values::Known(|| vec!["handed_over", "expired", "elsewhere"]) };
-const STAGE: Label = Label {
-    name: "stage",
-    values: Values::Known(|| Stage::ALL.iter().map(|stage| stage.as_str()).collect()),
-};
-const CALL_OUTCOME: Label = Label {
-    name: "outcome",
-    values: Values::Known(|| CallOutcome::ALL.iter().map(|outcome| outcome.label()).collect()),
-};
-const HELD_BY: Label = Label { name: "by", values: Values::Known(|| vec!["operator", "relayer"]) };
-const CLEANED: Label = Label { name: "kind", values: Values::Known(|| vec!["markers", "submissions"]) };
-const FAULT: Label = Label {
-    name: "kind",
-    values: Values::Known(|| {
-        let of_nodes = FaultKind::ALL.iter().map(|kind| kind.label());
-        of_nodes.chain(LogFaultKind::ALL.iter().map(|kind| kind.label())).collect()
-    }),
-};
-const NODE_STATE: Label =
-    Label { name: "state", values: Values::Known(|| nodes(&[]).map(|(state, _)| state).collect()) };
 
 const PROCESSING: Label = Label {
     name: "operation",
@@ -309,6 +287,34 @@ pub(crate) static OBSERVED: &[Observed<Watch>] = &[
         },
         "This many attempts at calls of the relayer had this outcome; `buried` ones went to the dead calls.",
     ),
+    gauge(
+        "state_tracker_rewards_due",
+        &[MARKET],
+        "plans",
+        |chain, emit| chain.rewarded(emit, |done| done.due),
+        "The rewards of the market are due this many times, and their calls are not in the outbox yet.",
+    ),
+    counter(
+        "state_tracker_rewards_settled_total",
+        &[MARKET],
+        "plans",
+        |chain, emit| chain.rewarded(emit, |done| done.settled),
+        "Rewards of the market that were due became calls in the outbox this many times.",
+    ),
+    counter(
+        "state_tracker_rewards_calls_total",
+        &[MARKET],
+        "calls",
+        |chain, emit| chain.rewarded(emit, |done| done.calls),
+        "This many calls about rewards of the market joined the outbox.",
+    ),
+    counter(
+        "state_tracker_rewards_broken_counters_total",
+        &[MARKET],
+        "counters",
+        |chain, emit| chain.rewarded(emit, |done| done.broken),
+        "This many counters of eligible submissions held no number, and were left out.",
+    ),
     counter(
         "state_tracker_chain_cleaned_total",
         &[CLEANED],
@@ -390,6 +396,12 @@ impl Watch {
 
     fn relayed(&self, mut see: impl FnMut(&ContractAddress, &Relayed)) {
         self.state(|state| state.relayed.iter().for_each(|(market, lane)| see(market, lane)));
+    }
+
+    fn rewarded(&self, emit: Emit<'_>, read: fn(&Rewarded) -> u64) {
+        self.state(|state| {
+            state.rewarded.iter().for_each(|(market, done)| emit(read(done) as f64, &[named(market)]));
+        });
     }
 
     fn clock_now(&self) -> Option<Instant> {

@@ -1,9 +1,10 @@
-//! The actors of the collector: a block fetcher, a batch preparer and a lane of the relayer for each
+//! The actors of the collector: a block fetcher, a batch preparer, the rewards and a lane of the relayer for each
 //! market, the contract values, a cleaner, and the notifier.
 //!
 //! ```text
 //! node → block fetcher → effects and checkpoint, in one step → "a window is closed" → batch preparer → batches and outbox, once
 //!      → relayer: one lane of the outbox a market, at least once, in order
+//!      → "rewards are due" → rewards: numbers of the finalizers, frozen into calls of the outbox, once
 //! ```
 //!
 //! Only the fetcher moves the checkpoint and only the preparers hand over. Both write by compare-and-set, so a second fetcher
@@ -21,6 +22,7 @@ pub(crate) mod points;
 mod problem;
 mod progress;
 mod relayer;
+mod rewards;
 mod segments;
 mod state_store;
 mod step_error;
@@ -29,7 +31,10 @@ mod window_lengths;
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
-use domain::{chain::ContractAddress, collector::Rules};
+use domain::{
+    chain::ContractAddress,
+    collector::{RewardRules, Rules},
+};
 use evm::{Source, StartBlock};
 use store_collector::ChainStore;
 use supervision::Address;
@@ -44,9 +49,10 @@ pub use metrics::CollectorMetrics;
 pub use notifier::{Notice, Notifier, Severity};
 pub use problem::CollectorProblem;
 use progress::faults;
-pub use progress::{CallOutcome, Cleaned, Prepared, Progress, ProgressSnapshot, Relayed};
+pub use progress::{CallOutcome, Cleaned, Prepared, Progress, ProgressSnapshot, Relayed, Rewarded};
 pub use relayer::Relayer;
-pub use step_error::NoWorker;
+pub use rewards::Rewards;
+pub use step_error::{NoNodeCount, NoWorker};
 pub use window_lengths::WindowLengths;
 
 use crate::env::{messages::Wake, services::Services};
@@ -111,6 +117,10 @@ pub struct CollectorSettings {
     pub old_after: Duration,
     /// The most projects of a batch.
     pub batch_size: NonZeroUsize,
+    /// When the relayer is told of rewards.
+    pub rewards: RewardRules,
+    /// Whether notices tell how many nodes are eligible, with each periodic call.
+    pub reports_eligible: bool,
     /// The time limit of each step.
     pub budgets: Budgets,
     /// The interval at which preparers look for closed windows when no message wakes them.

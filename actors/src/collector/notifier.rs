@@ -73,6 +73,7 @@ fn kind_of(note: &Note) -> (&'static str, Severity) {
         Note::Submitted(_) => ("batch_submitted", Low),
         Note::StaysHandedOver { .. } => ("epoch_dropped", High),
         Note::StaysSubmitted(_) => ("batch_dropped", Medium),
+        Note::StaysRolledOver { .. } => ("day_dropped", Medium),
         Note::Finalized { .. } => ("batch_finalized", Low),
         Note::Other { event, .. } => match event.event {
             ChainEvent::DayStarted { .. } => ("day_started", Low),
@@ -90,7 +91,8 @@ fn place_of(note: &Note) -> Place {
         | Note::Implausible { market, epoch }
         | Note::Expired { market, epoch }
         | Note::Abandoned { market, epoch }
-        | Note::StaysHandedOver { market, epoch } => (market, Some(*epoch), None),
+        | Note::StaysHandedOver { market, epoch }
+        | Note::StaysRolledOver { market, epoch } => (market, Some(*epoch), None),
         Note::Closed { market, epoch, block, .. } => (market, Some(*epoch), Some(*block)),
         Note::Submitted(batch) | Note::StaysSubmitted(batch) => (&batch.market, Some(batch.epoch), None),
         Note::Finalized { block, batch } => (&batch.market, Some(batch.epoch), Some(*block)),
@@ -140,6 +142,10 @@ fn text_of(note: &Note) -> String {
         Note::StaysHandedOver { market, epoch } => format!(
             "a reorganisation dropped the release of epoch {epoch} of market {market} after its window had closed; its \
              batches stay delivered"
+        ),
+        Note::StaysRolledOver { market, epoch } => format!(
+            "a reorganisation dropped the change of day of market {market} that epoch {epoch} showed, after the rewards of \
+             the day before were due; what the relayer was told of them stays, and they are told again when that day ends"
         ),
         Note::StaysSubmitted(batch) => {
             let (market, epoch, cid) = (batch.market, batch.epoch, &batch.batch_cid);

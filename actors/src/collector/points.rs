@@ -6,6 +6,7 @@ const FETCHER: &str = "block fetcher";
 const PREPARER: &str = "batch preparer";
 const CLEANER: &str = "cleaner";
 const RELAYER: &str = "relayer";
+const REWARDS: &str = "rewards";
 const VALUES: &str = "contract values";
 
 domain::table! {
@@ -25,6 +26,14 @@ domain::table! {
         "The batch preparer has made the batches of an epoch and handed over none.");
     pub(super) PREPARER_AFTER_WRITE = FailurePoint::new("batch_preparer::after_write", PREPARER,
         "The batch preparer has the answer of Redis and has neither counted nor reported it.");
+    pub(super) REWARDS_BEFORE_READ = FailurePoint::new("rewards::before_read", REWARDS,
+        "The rewards of a market are about to look for plans.");
+    pub(super) REWARDS_AFTER_READ = FailurePoint::new("rewards::after_read", REWARDS,
+        "The rewards of a market have read the numbers of a plan.");
+    pub(super) REWARDS_BEFORE_WRITE = FailurePoint::new("rewards::before_write", REWARDS,
+        "The rewards of a market have made the calls of a plan and written none.");
+    pub(super) REWARDS_AFTER_WRITE = FailurePoint::new("rewards::after_write", REWARDS,
+        "The calls of a plan are in the outbox, and neither counted nor reported.");
     pub(super) RELAYER_BEFORE_CALL = FailurePoint::new("relayer::before_call", RELAYER,
         "The relayer's lane has read a call and not made it.");
     pub(super) RELAYER_AFTER_CALL = FailurePoint::new("relayer::after_call", RELAYER,

@@ -18,6 +18,8 @@ use supervision::Clock;
 /// The progress, shared by the collector's actors.
 pub struct Progress {
     clock: Clock,
+    /// When it began, in Unix seconds.
+    started: u64,
     state: Mutex<ProgressSnapshot>,
 }
 
@@ -54,6 +56,23 @@ pub struct ProgressSnapshot {
     pub cleaned: Cleaned,
     /// For each market what its lane of the outbox has done, and how it stood when it was read last.
     pub relayed: BTreeMap<ContractAddress, Relayed>,
+    /// For each market the counts of its rewards.
+    pub rewarded: BTreeMap<ContractAddress, Rewarded>,
+}
+
+/// The counts of a market's rewards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rewarded {
+    /// Whether past days are planned to be told after the start of the program.
+    pub has_begun: bool,
+    /// The plans whose calls are not in the outbox yet.
+    pub due: u64,
+    /// Plans whose calls are in the outbox.
+    pub settled: u64,
+    /// Those calls.
+    pub calls: u64,
+    /// Counters that held no number.
+    pub broken: u64,
 }
 
 /// The counts of the cleaner: what it has removed.
@@ -168,7 +187,12 @@ impl Progress {
     /// No progress yet.
     #[must_use]
     pub fn new(clock: &Clock) -> Self {
-        Self { clock: clock.clone(), state: Mutex::default() }
+        Self { clock: clock.clone(), started: clock.unix().as_secs(), state: Mutex::default() }
+    }
+
+    /// When it began, in Unix seconds: the same for all incarnations of the actors.
+    pub(super) fn started(&self) -> u64 {
+        self.started
     }
 
     pub(super) fn clock(&self) -> &Clock {

@@ -11,7 +11,7 @@ use supervision::{DeadlineExceeded, fail::InjectedFailure};
 
 use crate::{
     env::report::{Place, Report},
-    operations::{INJECTED, NODE, RELAYER, REORGANISED, TOO_DEEP},
+    operations::{INJECTED, NODE, RELAYER, REORGANISED, TOO_DEEP, VIEW},
 };
 
 /// Why a step of the block fetcher, of a batch preparer or of a relayer failed.
@@ -49,10 +49,18 @@ pub(super) enum Cause {
     /// The relayer did not accept a call.
     #[error(transparent)]
     Relayer(#[from] CallError),
+    /// The number of nodes is not known.
+    #[error(transparent)]
+    NoNodeCount(#[from] NoNodeCount),
     /// A failure point was armed.
     #[error(transparent)]
     Injected(#[from] InjectedFailure),
 }
+
+/// Nobody has written how many nodes there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("TotalNodesCount is not there, so the slots are not known; check whether the contract answers")]
+pub struct NoNodeCount;
 
 /// All workers were busy for too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +80,7 @@ impl Cause {
             Self::TooDeep(error) => error,
             Self::Refused(error) => error,
             Self::Relayer(error) => error,
+            Self::NoNodeCount(error) => error,
             Self::Injected(error) => error,
         }
     }
@@ -125,6 +134,7 @@ impl Report for StepError {
             Cause::TooDeep(_) => TOO_DEEP,
             Cause::Refused(_) => REORGANISED,
             Cause::Relayer(_) => RELAYER,
+            Cause::NoNodeCount(_) => VIEW,
             Cause::Injected(_) => INJECTED,
         }
     }

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use domain::{
     chain::{BlockRef, ContractAddress},
-    collector::{Releases, TakeOver},
+    collector::{Day, Releases, TakeOver},
 };
 use evm::{ChainError, views::Moment};
 use futures_util::{StreamExt as _, stream};
@@ -57,14 +57,17 @@ pub(super) async fn take_overs(
     }
     let days: Vec<_> = stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
     let (mut all, mut releases) = (BTreeMap::new(), Vec::new());
-    for (market, day) in days {
+    for (market, (day, day_length)) in days {
         let left = left.remove(&market).unwrap_or_default();
         // A marker whose block no node has any more is skipped: without its time the limit of the window is unknown.
         let released = |(epoch, number)| Some((epoch, *blocks.get(&number)?));
         let epochs: BTreeMap<_, _> = left.marked.into_iter().filter_map(released).collect();
         releases.extend(epochs.values().map(|block| (market, block.number, Some(block.hash))));
         let epochs = epochs.into_iter().map(|(epoch, block)| (epoch, (block.number, block.time))).collect();
-        all.insert(market, TakeOver { day, epochs, handed: left.handed });
+        // It began at this block at the latest.
+        let day = day.map(|number| Day { number, since: block.time });
+        let (handed, last_day, rollovers) = (left.handed, left.last_day, left.rollovers);
+        all.insert(market, TakeOver { day, day_length, last_day, rollovers, epochs, handed });
     }
     Ok((all, at_releases(chain, &releases, head, deadline).await))
 }
@@ -98,33 +101,25 @@ async fn released_at(
     Ok(blocks)
 }
 
-/// The market's day after this block; `None` when the contract or the nodes do not tell it. The block that releases the market's next
-/// epoch is asked again.
+/// The market's day after this block, and how long its days are, in seconds; `None` when the contract or the nodes do not tell it. The
+/// block that releases the market's next epoch is asked again for the day.
 async fn day(
     chain: &CollectorServices,
     market: ContractAddress,
     block: BlockRef,
     head: BlockRef,
     deadline: Instant,
-) -> Option<u64> {
+) -> (Option<u64>, Option<u64>) {
     let unknown = |cause| {
         chain.services.report(&CollectorProblem::DayUnknown { market, block: block.number, cause });
     };
     if !chain.source.may_have_state(block.number, head.number) {
         unknown(None);
-        return None;
+        return (None, None);
     }
-    match chain
-        .source
-        .views(Moment::Block { number: block.number, hash: Some(block.hash) }, deadline)
-        .day_counter(market)
-        .await
-    {
-        Ok(day) => Some(day),
-        // The market is followed without one: it must not hold up the others.
-        Err(error) => {
-            unknown(Some(error));
-            None
-        }
-    }
+    let views = chain.source.views(Moment::Block { number: block.number, hash: Some(block.hash) }, deadline);
+    let (day, length) = tokio::join!(views.day_counter(market), views.day_size(market));
+    // The market is followed without one: it must not hold up the others.
+    let day = day.map_err(|error| unknown(Some(error))).ok();
+    (day, length.ok().map(|length| length.as_secs()))
 }

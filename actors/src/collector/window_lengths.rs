@@ -1,4 +1,4 @@
-//! The lengths of submission windows, shared by the collector's actors.
+//! The lengths of submission windows and days, shared by the collector's actors.
 
 use std::{
     collections::BTreeMap,
@@ -7,25 +7,42 @@ use std::{
 
 use domain::chain::ContractAddress;
 
-/// The last known length of each market's submission window, in seconds. The actor of the contract values writes it, and the block
-/// fetcher reads it.
+/// Lengths by markets, in seconds.
+type Lengths = BTreeMap<ContractAddress, u64>;
+
+/// The last known length of each market's submission window, and of its day, in seconds. The actor of the contract values writes them,
+/// and the block fetcher reads them.
 #[derive(Debug, Default)]
-pub struct WindowLengths(Mutex<BTreeMap<ContractAddress, u64>>);
+pub struct WindowLengths {
+    windows: Mutex<Lengths>,
+    days: Mutex<Lengths>,
+}
 
 impl WindowLengths {
-    /// The lengths now, in seconds.
+    /// The lengths of windows now, in seconds.
     #[must_use]
-    pub fn now(&self) -> BTreeMap<ContractAddress, u64> {
-        self.lengths().clone()
+    pub fn now(&self) -> Lengths {
+        lengths(&self.windows).clone()
     }
 
     /// Records the length of a market's windows, in seconds.
     pub fn set(&self, market: ContractAddress, seconds: u64) {
-        self.lengths().insert(market, seconds);
+        lengths(&self.windows).insert(market, seconds);
     }
 
-    fn lengths(&self) -> MutexGuard<'_, BTreeMap<ContractAddress, u64>> {
-        // Poisoning is ignored: an entry is replaced as a whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The lengths of days now, in seconds.
+    #[must_use]
+    pub fn days(&self) -> Lengths {
+        lengths(&self.days).clone()
     }
+
+    /// Records the length of a market's days, in seconds.
+    pub fn set_day(&self, market: ContractAddress, seconds: u64) {
+        lengths(&self.days).insert(market, seconds);
+    }
+}
+
+fn lengths(all: &Mutex<Lengths>) -> MutexGuard<'_, Lengths> {
+    // Poisoning is ignored: an entry is replaced as a whole.
+    all.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    num::NonZeroUsize,
+    num::{NonZeroU64, NonZeroUsize},
     sync::Arc,
     time::Duration,
 };
@@ -13,7 +13,7 @@ use actors::collector::{
 };
 use domain::{
     chain::ContractAddress,
-    collector::{Followed, Rules},
+    collector::{Followed, RewardRules, Rules},
 };
 use evm::{ChainConfig, Source, StartBlock};
 use retry::RetryPolicy;
@@ -157,6 +157,8 @@ fn services(
             markets: markets.iter().map(|market| (*market, market.lower())).collect(),
             rules: Rules {
                 windows: BTreeMap::new(),
+                day_lengths: BTreeMap::new(),
+                past_days: 5,
                 followed: Followed { attest },
                 max_windows: settings.max_windows,
                 max_reorg_depth: settings.max_reorg_depth,
@@ -166,6 +168,8 @@ fn services(
             },
             old_after: seconds(1_800),
             batch_size: NonZeroUsize::new(settings.batch_size).expect("more than none"),
+            rewards: RewardRules { every: NonZeroU64::MIN, piece: NonZeroUsize::MIN, past_days: 5 },
+            reports_eligible: true,
             budgets: Budgets::default(),
             prepare_every: seconds(1),
             refresh_every: seconds(600),

@@ -10,6 +10,7 @@ mod common;
 mod conflicts;
 mod durations;
 mod hand_overs;
+mod rewards;
 mod taking_up;
 mod tracker;
 mod windows;

@@ -1,14 +1,20 @@
 //! The collector's actors in a private tree.
 
-use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    num::{NonZeroU64, NonZeroUsize},
+    sync::Arc,
+    time::Duration,
+};
 
 use actors::collector::{
     BatchPreparer, BlockFetcher, Budgets, Cleaner, CollectorMetrics, CollectorServices, CollectorSettings,
-    ContractValues, MarketEdge, Notice, Notifier, Progress,
+    ContractValues, MarketEdge, Notice, Notifier, Progress, Rewards,
 };
+use actors::env::Wake;
 use domain::{
     chain::{ContractAddress, WindowState},
-    collector::{ChainState, Followed, Rules},
+    collector::{ChainState, Followed, RewardRules, Rules},
 };
 use evm::StartBlock;
 use evm::{ChainConfig, Source};
@@ -38,6 +44,8 @@ pub struct Setup {
     /// The number of workers; with 0, no market is prepared before the test allows it.
     pub workers: usize,
     pub refresh_every: Duration,
+    /// Whether the relayer is told something: its calls stay in the outbox.
+    pub told: bool,
     pub policy: Policy,
 }
 
@@ -65,6 +73,7 @@ impl Default for Setup {
             budgets: Budgets::default(),
             workers: 2,
             refresh_every: Duration::from_secs(3_600),
+            told: false,
             policy,
         }
     }
@@ -93,7 +102,26 @@ impl Tracker {
             let mailbox = Mailbox::new(format!("preparer-{market}"), Limits::default(), &clock);
             edges.push(MarketEdge { market, actor: mailbox.address(&fetcher, Overflow::Coalesce) });
             let of_preparer = CollectorServices { notifier: notifies(mailbox.name()), ..chain.clone() };
-            let make = move || BatchPreparer::new(of_preparer.clone(), market);
+            let waked = setup.told.then(|| {
+                let lane = Mailbox::<Wake>::new(format!("lane-{market}"), Limits::default(), &clock);
+                let rewards = Mailbox::<Wake>::new(format!("rewards-{market}"), Limits::default(), &clock);
+                let of_rewards = CollectorServices { notifier: notifies(rewards.name()), ..chain.clone() };
+                let frozen = lane.address(rewards.name(), Overflow::Coalesce);
+                let waked = (
+                    lane.address(mailbox.name(), Overflow::Coalesce),
+                    rewards.address(mailbox.name(), Overflow::Coalesce),
+                );
+                let make = move || Rewards::new(of_rewards.clone(), market, frozen.clone());
+                preparers.push(Child::actor(rewards, make).policy(setup.policy));
+                waked
+            });
+            let make = move || {
+                let preparer = BatchPreparer::new(of_preparer.clone(), market);
+                match &waked {
+                    Some((lane, rewards)) => preparer.waking(lane.clone(), rewards.clone()),
+                    None => preparer,
+                }
+            };
             preparers.push(Child::actor(mailbox, make).policy(setup.policy));
         }
         let mut children = vec![Child::actor(notices, Notifier::default).policy(setup.policy)];
@@ -190,6 +218,8 @@ fn services(
             markets: markets.iter().map(|market| (*market, market.lower())).collect(),
             rules: Rules {
                 windows: BTreeMap::new(),
+                day_lengths: BTreeMap::new(),
+                past_days: 5,
                 followed: Followed { attest: true },
                 max_windows: setup.max_windows,
                 max_reorg_depth: setup.max_reorg_depth,
@@ -199,6 +229,12 @@ fn services(
             },
             old_after: setup.old_after,
             batch_size: NonZeroUsize::new(5).expect("more than none"),
+            rewards: RewardRules {
+                every: NonZeroU64::new(10).expect("not 0"),
+                piece: NonZeroUsize::new(7).expect("not 0"),
+                past_days: 5,
+            },
+            reports_eligible: true,
             budgets: setup.budgets,
             prepare_every: Duration::from_millis(50),
             refresh_every: setup.refresh_every,
@@ -207,6 +243,6 @@ fn services(
         notifier: nobody.address("nobody", Overflow::DropOldest),
         workers: Arc::new(tokio::sync::Semaphore::new(setup.workers)),
         hand_overs: Arc::default(),
-        tells_relayer: false,
+        tells_relayer: setup.told,
     }
 }

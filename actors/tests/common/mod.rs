@@ -62,9 +62,18 @@ pub(crate) const COLLECTOR_POINTS: [&str; 7] = [
     "batch_preparer::after_write",
 ];
 
+/// The failure points of the rewards.
+pub(crate) const REWARDS_POINTS: [&str; 4] =
+    ["rewards::before_read", "rewards::after_read", "rewards::before_write", "rewards::after_write"];
+
 /// Makes each of [`COLLECTOR_POINTS`] fail now and then, with a panic or an error.
 pub(crate) fn arm_collector(tree: &Tree, every: u64) {
-    for (index, point) in COLLECTOR_POINTS.into_iter().enumerate() {
+    arm(tree, &COLLECTOR_POINTS, every);
+}
+
+/// The same of these points.
+pub(crate) fn arm(tree: &Tree, points: &[&str], every: u64) {
+    for (index, point) in points.iter().enumerate() {
         let fault = if index % 2 == 0 { Fault::Panic } else { Fault::Error };
         tree.failure_points().arm(point, "", fault, When::Every(every + index as u64));
     }

@@ -26,6 +26,7 @@ sol! {
     function dayCounter(address dataMarket) external view returns (uint256);
     function epochsInADay(address dataMarket) external view returns (uint256);
     function getTotalNodeCount() external view returns (uint256);
+    function eligibleNodesForDay(uint256 day) external view returns (uint256);
     function slotSubmissionCount(address dataMarket, uint256 slotId, uint256 day) external view returns (uint256);
 }
 
@@ -126,6 +127,14 @@ impl Views<'_> {
     /// See [`Source::views`].
     pub async fn total_node_count(&self) -> Result<u64, ChainError> {
         self.call_protocol_state("getTotalNodeCount", &getTotalNodeCountCall {}).await
+    }
+
+    /// How many nodes were eligible for rewards in a day, as the contract of the market shows it; 0 before it does.
+    ///
+    /// # Errors
+    /// See [`Source::views`].
+    pub async fn eligible_nodes(&self, market: ContractAddress, day: u64) -> Result<u64, ChainError> {
+        self.read(market, "eligibleNodesForDay", &eligibleNodesForDayCall { day: U256::from(day) }).await
     }
 
     /// The number of eligible submissions of a slot in a day.

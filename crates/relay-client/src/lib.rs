@@ -40,6 +40,7 @@ pub struct RelayClient {
 /// Where each call goes.
 struct Targets {
     batch_size: HttpTarget,
+    rewards: HttpTarget,
 }
 
 /// Why a URL is not the relayer's.
@@ -124,6 +125,22 @@ struct BatchSize<'a> {
     market: String,
 }
 
+/// `submitUpdateRewards`, in the order of the original's fields.
+#[derive(Serialize)]
+struct Rewards<'a> {
+    #[serde(rename = "dataMarketAddress")]
+    market: String,
+    #[serde(rename = "slotIDs")]
+    slots: &'a [u64],
+    #[serde(rename = "submissionsList")]
+    submissions: &'a [u64],
+    day: u64,
+    #[serde(rename = "eligibleNodes")]
+    eligible: u64,
+    #[serde(rename = "authToken")]
+    token: &'a str,
+}
+
 impl RelayClient {
     /// The relayer at this URL, with the token that it expects. A call may take `timeout`.
     ///
@@ -138,10 +155,10 @@ impl RelayClient {
             url.path_segments_mut().map_err(|()| BadUrl::Scheme)?.pop_if_empty().push(path);
             Ok::<_, BadUrl>(HttpTarget::new(&url)?)
         };
-        let batch_size = at("submitBatchSize")?;
+        let targets = Targets { batch_size: at("submitBatchSize")?, rewards: at("submitUpdateRewards")? };
         Ok(Self {
             client: HttpClient::new(trust),
-            targets: Arc::new(Targets { batch_size }),
+            targets: Arc::new(targets),
             token: token.into(),
             timeout,
             calls: Arc::new(Semaphore::new(MOST_CALLS)),
@@ -174,6 +191,7 @@ impl RelayClient {
     fn target(&self, call: &RelayCall) -> &HttpTarget {
         match call {
             RelayCall::BatchSize { .. } => &self.targets.batch_size,
+            RelayCall::Rewards { .. } => &self.targets.rewards,
         }
     }
 
@@ -182,6 +200,10 @@ impl RelayClient {
         let body = match call {
             RelayCall::BatchSize { epoch, batches } => {
                 serde_json::to_string(&BatchSize { epoch: *epoch, batches: *batches, token, market })
+            }
+            RelayCall::Rewards { day, slots, submissions, eligible, .. } => {
+                let (day, eligible) = (*day, *eligible);
+                serde_json::to_string(&Rewards { market, slots, submissions, day, eligible, token })
             }
         };
         // Plain data always has a JSON form.
@@ -216,6 +238,17 @@ mod tests {
         assert_eq!(
             body,
             r#"{"epochID":7,"batchSize":3,"authToken":"secret-token","dataMarketAddress":"0xABaBaBaBABabABabAbAbABAbABabababaBaBABaB"}"#
+        );
+    }
+
+    #[test]
+    fn rewards_have_the_fields_that_relayers_expect_in_their_order() {
+        let (plan, slots, submissions) = ("final:9:4".to_owned(), vec![1, 3], vec![20, 0]);
+        let call = RelayCall::Rewards { plan, epoch: 9, day: 4, piece: 2, slots, submissions, eligible: 5 };
+        let body = client("http://relayer").unwrap().body(&ContractAddress([0xab; 20]), &call);
+        assert_eq!(
+            body,
+            r#"{"dataMarketAddress":"0xABaBaBaBABabABabAbAbABAbABabababaBaBABaB","slotIDs":[1,3],"submissionsList":[20,0],"day":4,"eligibleNodes":5,"authToken":"secret-token"}"#
         );
     }
 

@@ -59,6 +59,10 @@ table! {
     CLEANER: s(60) => s(60), None, UNLIMITED;
         "The cleaner repeats a round that failed; at most the interval between two rounds."
 
+    REWARDS: s(1) => s(30), Double, UNLIMITED;
+        "The rewards of a market repeat a round that failed because of Redis or the nodes."
+    MIGRATION: s(1) => s(10), None, UNLIMITED;
+        "The migration of markets at the start is repeated after Redis failed."
     RELAYER: s(1) => s(4), None, UNLIMITED;
         "A call of the relayer is repeated, and a step of its lane that failed because of Redis."
     RELAYER_AWAY: s(4) => s(30), Quarter, UNLIMITED;

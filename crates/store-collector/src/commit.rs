@@ -1,7 +1,7 @@
 //! The writing of effects: one step for all of them, upon the version from which they were concluded.
 //!
 //! The chain state has a version, and so has each market in it. Every commit raises the one of the chain, and those of the markets
-//! whose windows or finished epochs it changes. Blocks are accepted upon the version of the chain; batches are handed over upon the
+//! whose windows, finished epochs or changes of day it changes. Blocks are accepted upon the version of the chain; batches are handed over upon the
 //! version of their market, so that blocks that don't concern it hold up no hand-over.
 
 use std::collections::BTreeSet;
@@ -46,7 +46,7 @@ impl ChainStore {
         }
         // First: where the server takes no writes at all, it says so here, and nothing was written.
         all.write("INCRBY", &keys.version(), KeyType::String, &[&1]);
-        let markets: BTreeSet<ContractAddress> = effects.iter().filter_map(Effect::of_windows).collect();
+        let markets: BTreeSet<ContractAddress> = effects.iter().filter_map(Effect::of_hand_overs).collect();
         for market in markets {
             all.write("INCRBY", &keys.version_of(&market), KeyType::String, &[&1]);
         }
@@ -101,7 +101,10 @@ impl ChainStore {
                     None => all.write("DEL", &keys.current_epoch(market), Text, &[]),
                 }
             }
-            Effect::Day { market, day } => self.add_field(all, market, "day", *day),
+            Effect::Day { .. }
+            | Effect::Rollover { .. }
+            | Effect::RolledOver { .. }
+            | Effect::Plan { .. } => self.add_of_days(all, effect),
             Effect::Attest(batch) => self.add_attest(all, batch),
             Effect::Ended { market, epoch, window, submitted_at } => {
                 self.add_end(all, market, *epoch, window, submitted_at);
@@ -123,7 +126,13 @@ impl ChainStore {
         }
     }
 
-    fn add_field(&self, all: &mut CompareAndSet, market: &ContractAddress, field: &str, value: Option<u64>) {
+    pub(crate) fn add_field(
+        &self,
+        all: &mut CompareAndSet,
+        market: &ContractAddress,
+        field: &str,
+        value: Option<u64>,
+    ) {
         let key = self.keys.market(market);
         match value {
             Some(value) => all.write("HSET", &key, KeyType::Hash, &[&field, &value]),
@@ -207,7 +216,7 @@ impl ChainStore {
     }
 
     /// A call joins the lane of its market. Its idempotency key is made here, once: it is the same at each attempt.
-    fn add_call(&self, all: &mut CompareAndSet, market: &ContractAddress, call: &RelayCall) {
+    pub(crate) fn add_call(&self, all: &mut CompareAndSet, market: &ContractAddress, call: &RelayCall) {
         let keys = &self.keys;
         let key = format!("{}:{}:{}", self.identity, market.lower(), call.id());
         all.write("SADD", &keys.lanes(), KeyType::Set, &[&market.lower()]);

@@ -1,6 +1,9 @@
 //! Every key of Redis that the collector touches: the table of families, and their keys. Those of others have dots, ours
 //! have colons and `tracker`.
 
+#[cfg(test)]
+mod tests;
+
 use domain::chain::ContractAddress;
 
 use store_redis::{
@@ -21,6 +24,8 @@ pub(crate) const DETAILS_TTL: u64 = 30 * 60;
 pub(crate) const COUNT_TTL: u64 = 24 * 60 * 60;
 /// How long a batch can be asked for, in seconds.
 pub(crate) const BATCH_TTL: u64 = 5 * 60;
+/// How long it is remembered that a day had no eligible node, in seconds.
+pub(crate) const ZERO_TTL: u64 = 24 * 60 * 60;
 /// The most delivered calls of a market that are kept, so that they can be sent again.
 pub(crate) const MOST_SENT: usize = 1_000;
 /// The most calls of a market that are kept among the dead ones, and among those that are sent again.
@@ -56,6 +61,11 @@ const fn shown(name: &'static str, kind: KeyType, sentence: &'static str) -> Fam
     Family { name, kind, ttl, writer, reader: "read API", removal: OtherPrograms, sentence }
 }
 
+/// What the finalizers count, for rewards and the read API.
+const fn counted(name: &'static str, kind: KeyType, sentence: &'static str) -> Family {
+    Family { reader: "rewards, read API", ..shown(name, kind, sentence) }
+}
+
 const FINALIZERS: &str = "finalizers";
 const READERS: &str = "other programs";
 
@@ -87,6 +97,12 @@ domain::table! {
         "The length of each market's day, in microseconds.");
     pub(crate) QUOTAS = output("DailySnapshotQuotaTableKey", Hash, Optional, READERS, Bounded,
         "The daily quota of snapshots of each market.");
+    pub(crate) ZERO_COUNT = output("ZeroCountKey.*.*", Text, Fixed(ZERO_TTL), READERS, Expiry,
+        "That a day of a market had no eligible node.");
+    pub(crate) ROLLED_OVER = output("DayRolloverEpochMarkerSetKey.*", Set, Optional, READERS,
+        Actor { name: "batch preparer", age: None }, "The epochs of a market that were released first in a new day, until the rewards of the day before are due.");
+    pub(crate) ROLLOVER_DETAILS = output("DayRolloverEpochMarkerDetailsKey.*.*", Text, Optional, READERS, Expiry,
+        "A change of day: the day before, and the epoch from which on its rewards are due; it gets a TTL of 30 min when they are.");
     pub(crate) NODES = output("TotalNodesCount", Text, Optional, READERS, Bounded, "The number of nodes.");
     pub(crate) EPOCHS_IN_A_DAY = output("ProtocolState.*.EpochsInADay", Text, Optional, READERS, Bounded,
         "The number of epochs in a day of a market.");
@@ -100,9 +116,9 @@ domain::table! {
         "The day of a market, until its end.");
     pub(crate) LAST_KNOWN_DAY = output("LastKnownDayKey.*", Text, Optional, READERS, Bounded,
         "The day of a market that was known last.");
-    pub(crate) ELIGIBLE_SLOT = shown("EligibleSlotSubmissionsKey.*.*.*", Text,
+    pub(crate) ELIGIBLE_SLOT = counted("EligibleSlotSubmissionsKey.*.*.*", Text,
         "The number of eligible submissions of a slot id in a day of a market.");
-    pub(crate) ELIGIBLE_NODES = shown("EligibleNodeByDayKey.*.*", Set,
+    pub(crate) ELIGIBLE_NODES = counted("EligibleNodeByDayKey.*.*", Set,
         "The slot ids that were eligible in a day of a market.");
     pub(crate) ELIGIBLE_OF_EPOCH = shown("EligibleSlotSubmissionByEpochKey.*.*.*", Hash,
         "The number of eligible submissions of each slot id in an epoch.");
@@ -132,7 +148,14 @@ domain::table! {
     pub(crate) WINDOWS = state("tracker:chain:*:windows", Hash, Actor { name: "batch preparer", age: None },
         "The windows of a market, by their epochs.");
     pub(crate) MARKET = state("tracker:chain:*:market", Hash, Bounded,
-        "Finished epochs, current epoch and day of a market.");
+        "Finished epochs, current epoch and days of a market.");
+    pub(crate) ROLLOVERS = state("tracker:chain:*:rollovers", Hash, Actor { name: "batch preparer", age: None },
+        "The changes of day of a market whose rewards are not due yet, by the epochs that were released first in the new day.");
+    pub(crate) REWARD_PLANS = Family {
+        reader: "rewards",
+        ..state("tracker:chain:*:rewards", Hash, Actor { name: "rewards", age: None },
+            "What the relayer is to be told of a market's rewards, until the numbers are read and its calls are in the outbox.")
+    };
     pub(crate) MARKET_VERSION = state("tracker:chain:*:version", Text, Bounded,
         "How often the windows or finished epochs of a market were changed: batches that were prepared from another version are refused.");
     pub(crate) FINALIZED = Family {
@@ -252,7 +275,7 @@ impl ChainKeys {
         self.of_market(&WINDOWS, market)
     }
 
-    /// A hash of `done`, `current` and `day`.
+    /// A hash of `done`, `current`, `day`, `since` and `last_day`.
     pub(super) fn market(&self, market: &ContractAddress) -> String {
         self.of_market(&MARKET, market)
     }
@@ -297,6 +320,38 @@ impl ChainKeys {
 
     pub(super) fn details(&self, market: &ContractAddress, epoch: u64) -> String {
         self.of_epoch(&DETAILS, market, epoch)
+    }
+
+    pub(super) fn zero_count(&self, market: &ContractAddress, day: u64) -> String {
+        self.of_epoch(&ZERO_COUNT, market, day)
+    }
+
+    pub(super) fn rolled_over(&self, market: &ContractAddress) -> String {
+        self.of_market(&ROLLED_OVER, market)
+    }
+
+    pub(super) fn rollover_details(&self, market: &ContractAddress, epoch: u64) -> String {
+        self.of_epoch(&ROLLOVER_DETAILS, market, epoch)
+    }
+
+    /// A hash of changes of day by their epochs.
+    pub(super) fn rollovers(&self, market: &ContractAddress) -> String {
+        self.of_market(&ROLLOVERS, market)
+    }
+
+    /// A hash of plans by their ids.
+    pub(super) fn reward_plans(&self, market: &ContractAddress) -> String {
+        self.of_market(&REWARD_PLANS, market)
+    }
+
+    /// The counter of a slot in a day; the finalizers write it.
+    pub(super) fn eligible_slot(market: &ContractAddress, day: u64, slot: u64) -> String {
+        ELIGIBLE_SLOT.key("", &[&market.lower(), &day, &slot])
+    }
+
+    /// The eligible slots of a day; the finalizers write it.
+    pub(super) fn eligible_nodes(market: &ContractAddress, day: u64) -> String {
+        ELIGIBLE_NODES.key("", &[&market.lower(), &day])
     }
 
     pub(super) fn batch_count(&self, market: &ContractAddress, epoch: u64) -> String {
@@ -351,82 +406,5 @@ impl ChainKeys {
     /// The market as the configuration spells it.
     pub(super) fn epochs_in_a_day(&self, market_as_configured: &str) -> String {
         EPOCHS_IN_A_DAY.key(&self.prefix, &[&market_as_configured])
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fmt::Display;
-
-    use super::*;
-
-    #[test]
-    fn every_key_has_the_family_that_it_is_built_from() {
-        for family in FAMILIES {
-            let ids: [&dyn Display; 3] = [&"0xab", &7, &"0xcd"];
-            let key = family.key("", &ids[..family.ids()]);
-            assert_eq!(family_of(&key), Some(family), "{key}");
-        }
-        let tables = key_families();
-        assert_eq!(tables.iter().map(|table| table.rows.len()).sum::<usize>(), FAMILIES.len());
-    }
-
-    #[test]
-    fn the_keys_that_other_programs_read_have_the_names_types_and_ttls_that_these_expect() {
-        let (keys, market) = (ChainKeys::new(""), ContractAddress([7; 20]));
-        let lower = market.lower();
-        for (key, name, kind, ttl) in [
-            (keys.block_hash(123), "BlockHashByNumberKey.123".to_owned(), KeyType::String, Fixed(1_800)),
-            (keys.current_epoch(&market), format!("{lower}.CurrentEpochID"), KeyType::String, Optional),
-            (keys.marked(&market), format!("EpochMarkerSetKey.{lower}"), KeyType::Set, Optional),
-            (keys.details(&market, 7), format!("EpochMarkerDetailsKey.{lower}.7"), KeyType::String, Optional),
-            (
-                keys.batch_count(&market, 7),
-                format!("BatchCountKey.{lower}.7"),
-                KeyType::String,
-                Fixed(86_400),
-            ),
-            (
-                keys.batch(&market, 7, 1),
-                format!("BatchSubmissionsKey.{lower}.7.1"),
-                KeyType::String,
-                Fixed(300),
-            ),
-            (
-                keys.slot(&market, 3, 42),
-                format!("SlotSubmissionsKey.{lower}.3.42"),
-                KeyType::String,
-                Optional,
-            ),
-            (
-                ChainKeys::submitted(&market, 7, "0xab"),
-                format!("SnapshotCollector.{lower}.7.0xab"),
-                KeyType::Set,
-                Optional,
-            ),
-            (keys.followed(), "tracker:chain:followed".to_owned(), KeyType::String, Forbidden),
-            (keys.windows(&market), format!("tracker:chain:{lower}:windows"), KeyType::Hash, Forbidden),
-            (keys.market(&market), format!("tracker:chain:{lower}:market"), KeyType::Hash, Forbidden),
-        ] {
-            assert_eq!(key, name);
-            let family = family_of(&key).expect("a family");
-            assert_eq!((family.kind, family.ttl), (kind, ttl), "{key}");
-        }
-        assert_eq!(ChainKeys::new("s").checkpoint(), "s:tracker:chain:checkpoint");
-    }
-
-    #[test]
-    fn names_of_other_programs_have_no_family() {
-        for key in [
-            "",
-            ".",
-            "BlockHashByNumberKey.",
-            "BlockHashByNumberKey",
-            "BatchCountKey.a",
-            "a.b.CurrentEpochID",
-            "tracker:chain::windows",
-        ] {
-            assert_eq!(family_of(key), None, "{key}");
-        }
     }
 }

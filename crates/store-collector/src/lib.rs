@@ -15,14 +15,17 @@ mod clean;
 mod commit;
 mod compare_and_set;
 mod contract_values;
+mod days;
 mod finalized;
 mod inspect;
 mod keys;
 mod market;
+pub mod migration;
 pub mod operations;
 pub mod outbox;
 mod predecessor;
 mod readings;
+pub mod rewards;
 mod rights;
 mod submissions;
 mod values;
@@ -35,7 +38,7 @@ use std::{
 
 use domain::{
     chain::ContractAddress,
-    collector::{ChainState, Market, UndoEntry},
+    collector::{ChainState, Day, Market, UndoEntry},
 };
 
 pub use basis::{Basis, Outcome};
@@ -46,11 +49,12 @@ pub use keys::{BLOCK_HASH_TTL, ChainKeys, family_of, key_families};
 pub use market::MarketSnapshot;
 pub use predecessor::Left;
 pub use readings::{DayCounts, Entries, LARGEST_READING, LastSubmission, Reader};
+pub use rights::needs_of_migration;
 pub use submissions::Inputs;
 pub use windows::windows;
 
 use store_redis::{Batch, ErrorKind, Replies, Session, StoreError};
-use values::{parse, read, take_json, take_time};
+use values::{MARKET_FIELDS, parse, read, take_json, take_rollovers, take_time};
 use windows::take_windows;
 
 /// The chain's side of some markets. Clones share what they know of other trackers.
@@ -149,7 +153,8 @@ impl ChainStore {
             batch.cmd("HGETALL", keys.undo_log());
             for market in markets {
                 batch.cmd("HGETALL", keys.windows(market));
-                batch.cmd("HMGET", keys.market(market)).arg(&["done", "current", "day"]);
+                batch.cmd("HMGET", keys.market(market)).arg(MARKET_FIELDS);
+                batch.cmd("HGETALL", keys.rollovers(market));
             }
         });
         let key = keys.checkpoint();
@@ -171,12 +176,17 @@ impl ChainStore {
         for market in markets {
             let windows = take_windows(&mut replies, &keys.windows(market))?;
             let key = keys.market(market);
-            let [done, current, day] = replies.required::<[Option<String>; 3]>(&key)?;
+            let [done, current, day, since, last_day] = replies.required::<[Option<String>; 5]>(&key)?;
+            let since: Option<u64> = parse(&key, since.as_deref())?;
+            let day = parse(&key, day.as_deref())?;
+            let day = day.map(|number| Day { number, since: since.unwrap_or_default() });
             let known = Market {
                 windows,
                 done: parse(&key, done.as_deref())?.unwrap_or_default(),
                 current: parse(&key, current.as_deref())?,
-                day: parse(&key, day.as_deref())?,
+                day,
+                last_day: parse(&key, last_day.as_deref())?,
+                rollovers: take_rollovers(&mut replies, &keys.rollovers(market))?,
             };
             state.markets.insert(*market, known);
         }

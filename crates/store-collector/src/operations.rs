@@ -16,6 +16,11 @@ errors::table! {
     READ_BLOCK_HASHES: "read_block_hashes", "read the hashes of blocks";
     WRITE_CONTRACT_VALUES: "write_contract_values", "write the values of contracts";
     READ_FINALIZED: "read_finalized", "read which batches the chain has finalised";
+    FIND_REWARDS: "find_rewards", "find rewards that are due";
+    READ_REWARDS: "read_rewards", "read the numbers for rewards";
+    PLAN_REWARDS: "plan_rewards", "plan rewards";
+    FREEZE_REWARDS: "freeze_rewards", "put the calls about rewards into the outbox";
+    MIGRATE_MARKET: "migrate_market", "migrate a market";
     READ_OUTBOX: "read_outbox", "read the outbox";
     CHANGE_OUTBOX: "change_outbox", "change the outbox";
     READ_API: "read_api", "read for the read API";

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::chain::ContractAddress;
+use domain::{chain::ContractAddress, collector::Rollover};
 use serde::Deserialize;
 
 use crate::{ChainStore, operations};
@@ -22,14 +22,28 @@ pub struct Left {
     pub marked: BTreeMap<u64, u64>,
     /// The marked epochs whose batches were counted, and so handed over.
     pub handed: BTreeSet<u64>,
+    /// The day of the epoch that was released last.
+    pub last_day: Option<u64>,
+    /// The changes of day whose rewards it has not told.
+    pub rollovers: BTreeMap<u64, Rollover>,
 }
 
 impl ChainStore {
-    /// What a predecessor left of each market: two round trips. Markers that can't be read are reported and left out.
+    /// What a predecessor left of each market: four round trips. What can't be read is reported and left out.
     ///
     /// # Errors
     /// [`StoreError`] when the server does not answer.
     pub async fn left(
+        &self,
+        session: &mut Session,
+    ) -> Result<(BTreeMap<ContractAddress, Left>, Vec<Fault>), StoreError> {
+        let (mut left, mut faults) = self.windows_left(session).await?;
+        faults.extend(self.days_left(session, &mut left).await?);
+        Ok((left, faults))
+    }
+
+    /// The windows that a predecessor left.
+    async fn windows_left(
         &self,
         session: &mut Session,
     ) -> Result<(BTreeMap<ContractAddress, Left>, Vec<Fault>), StoreError> {

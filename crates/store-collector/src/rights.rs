@@ -3,14 +3,19 @@
 //! A command that is missing here is not granted by the access list that the doctor prints. So whatever this crate sends to
 //! Redis, by itself or in a script, must have a line here.
 
+use std::fmt::Display;
+
+use domain::chain::ContractAddress;
 use store_redis::{Family, Need, PROBE_ARGUMENT};
 
 use crate::{
-    ChainStore,
+    ChainKeys, ChainStore,
     keys::{
-        ATTESTOR_QUEUE, BATCH, BATCH_COUNT, BLOCK_HASH, CURRENT_EPOCH, DAY_SIZES, DETAILS, EPOCHS_IN_A_DAY,
-        FINALIZER_QUEUE, MARKED, NODES, QUOTAS, SLOT, SUBMISSION_LIMITS, SUBMISSIONS, named,
+        ATTESTOR_QUEUE, BATCH, BATCH_COUNT, BLOCK_HASH, CURRENT_DAY, CURRENT_EPOCH, DAY_SIZES, DETAILS,
+        ELIGIBLE_NODES, ELIGIBLE_SLOT, EPOCHS_IN_A_DAY, FINALIZER_QUEUE, LAST_KNOWN_DAY, MARKED, NODES,
+        QUOTAS, ROLLED_OVER, ROLLOVER_DETAILS, SLOT, SUBMISSION_LIMITS, SUBMISSIONS, ZERO_COUNT, named,
     },
+    migration::Migration,
 };
 
 /// Arguments of a `SET` that the server refuses.
@@ -42,17 +47,16 @@ impl ChainStore {
         of(CURRENT_EPOCH.name, &|need, key| {
             need.probe("SET", key, SET).probe_without_sending("DEL", key);
         });
-        of(MARKED.name, &|need, key| {
-            need.probe("SMEMBERS", key, &[])
-                .probe("SREM", key, &[PROBE_ARGUMENT])
-                .probe_without_sending("SADD", key);
-        });
+        for set in [MARKED, ROLLED_OVER] {
+            of(set.name, &|need, key| {
+                need.probe("SMEMBERS", key, &[])
+                    .probe("SREM", key, &[PROBE_ARGUMENT])
+                    .probe_without_sending("SADD", key);
+            });
+        }
         of(DETAILS.name, &|need, key| {
-            need.probe("GET", key, &[]).probe("SET", key, SET).probe("DEL", key, &[]).probe(
-                "EXPIRE",
-                key,
-                &[PROBE_ARGUMENT],
-            );
+            need.probe("GET", key, &[]).probe("SET", key, SET).probe("DEL", key, &[]);
+            need.probe("EXPIRE", key, &[PROBE_ARGUMENT]);
         });
         for market in &self.markets {
             let market = market.lower();
@@ -85,6 +89,7 @@ impl ChainStore {
             });
         }
         all.extend(self.markets.iter().map(|market| self.submissions_need(&market.lower())));
+        all.extend(self.day_needs(tells_relayer));
         all
     }
 
@@ -143,6 +148,29 @@ impl ChainStore {
         need
     }
 
+    /// Days, and what the finalizers write of rewards where the relayer is told of it.
+    fn day_needs(&self, tells_relayer: bool) -> Vec<Need> {
+        let keys = &self.keys;
+        let of = |name: &str, commands: &[&'static str]| {
+            let (mut need, key) = (Need::new(keys.pattern(name)), keys.probe(name));
+            need.probe("TYPE", &key, &[]);
+            commands.iter().for_each(|command| {
+                need.probe(command, &key, &[]).probe("SET", &key, SET);
+            });
+            need.probe_without_sending("DEL", &key);
+            need
+        };
+        let mut all = vec![of(CURRENT_DAY.name, &["GET"]), of(LAST_KNOWN_DAY.name, &["GET"])];
+        all.push(of(ROLLOVER_DETAILS.name, &["GET"]));
+        for market in &self.markets {
+            if tells_relayer {
+                all.push(of(&named(&ZERO_COUNT, &market.lower()), &["EXISTS"]));
+                all.extend(eligible_needs(market));
+            }
+        }
+        all
+    }
+
     /// What the collectors write. A shadow removes none of it.
     fn submissions_need(&self, market: &str) -> Need {
         let mut need = Need::new(named(&SUBMISSIONS, market));
@@ -153,4 +181,52 @@ impl ChainStore {
         }
         need
     }
+}
+
+/// The rights that a migration of a market needs besides those of the collector.
+#[must_use]
+pub fn needs_of_migration(migration: &Migration) -> Vec<Need> {
+    let keys = ChainKeys::new("");
+    let [from, to] = [migration.from.lower(), migration.to.lower()];
+    let mut all = Vec::new();
+    let mut of = |name: &str, read: &[&'static str], write: Option<&'static str>| {
+        let (mut need, key) = (Need::new(keys.pattern(name)), keys.probe(name));
+        read.iter().for_each(|command| {
+            need.probe(command, &key, &[]);
+        });
+        match write {
+            Some("SET") => drop(need.probe("SET", &key, SET)),
+            Some(command) => drop(need.probe_without_sending(command, &key)),
+            None => {}
+        }
+        all.push(need);
+    };
+    for (counted, read, write) in
+        [(ELIGIBLE_SLOT, "MGET", "SET"), (SLOT, "MGET", "SET"), (ELIGIBLE_NODES, "SMEMBERS", "SADD")]
+    {
+        of(&named(&counted, &from), &[read], None);
+        of(&named(&counted, &to), &[read], Some(write));
+    }
+    // Of every market, as the collector itself.
+    for day in [CURRENT_DAY, LAST_KNOWN_DAY] {
+        of(day.name, &["MGET", "PTTL"], Some("SET"));
+    }
+    of(ROLLED_OVER.name, &["SMEMBERS"], Some("SADD"));
+    of(ROLLOVER_DETAILS.name, &["MGET"], Some("SET"));
+    of(NODES.name, &["MGET"], None);
+    all
+}
+
+/// What the finalizers write of rewards. A shadow tells nobody of it.
+fn eligible_needs(market: &ContractAddress) -> [Need; 2] {
+    let market = market.lower();
+    let need = |family: &Family, ids: &[&dyn Display], command: &'static str| {
+        let (mut need, key) = (Need::new(named(family, &market)), family.key("", ids));
+        need.probe(command, &key, &[]);
+        need
+    };
+    [
+        need(&ELIGIBLE_SLOT, &[&market, &0, &PROBE_ARGUMENT], "MGET"),
+        need(&ELIGIBLE_NODES, &[&market, &PROBE_ARGUMENT], "SCARD"),
+    ]
 }

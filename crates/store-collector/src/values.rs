@@ -1,14 +1,16 @@
 //! Values of the collector's own keys as texts, and back.
 
-use std::error::Error;
+use std::{collections::BTreeMap, error::Error};
 
-use domain::chain::Window;
+use domain::{chain::Window, collector::Rollover};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 use store_redis::{ErrorKind, Replies, StoreError};
 
 use crate::operations::READ_CHECKPOINT;
 
+/// The fields of a market, as they are read.
+pub(crate) const MARKET_FIELDS: &[&str] = &["done", "current", "day", "since", "last_day"];
 /// How many characters of a value that can't be read are shown.
 const MOST_SHOWN: usize = 100;
 
@@ -17,6 +19,16 @@ pub(crate) fn details_of(window: &Window) -> String {
     json!({
         "EpochReleaseBlockNumber": window.release_block,
         "SubmissionLimitBlockNumber": window.last_block(),
+    })
+    .to_string()
+}
+
+/// `DayRolloverEpochMarkerDetailsKey`
+pub(crate) fn rollover_details_of(epoch: u64, rollover: &Rollover) -> String {
+    json!({
+        "LastKnownDay": rollover.last_day.to_string(),
+        "CurrentEpoch": epoch,
+        "BufferEpoch": rollover.buffer_epoch,
     })
     .to_string()
 }
@@ -39,6 +51,15 @@ pub(crate) fn take_json<T: DeserializeOwned>(
 ) -> Result<Option<T>, StoreError> {
     let text: Option<String> = replies.required(key)?;
     text.map(|text| read(key, &text)).transpose()
+}
+
+/// The changes of day of the next answer, by their epochs.
+pub(crate) fn take_rollovers(
+    replies: &mut Replies,
+    key: &str,
+) -> Result<BTreeMap<u64, Rollover>, StoreError> {
+    let texts: Vec<(u64, String)> = replies.required(key)?;
+    texts.into_iter().map(|(epoch, text)| Ok((epoch, read(key, &text)?))).collect()
 }
 
 /// Something of ours.

@@ -5,6 +5,8 @@
 
 mod apply;
 mod close;
+mod day;
+mod days;
 mod effects;
 mod market;
 mod measure;
@@ -21,6 +23,7 @@ mod undo_log;
 use std::collections::BTreeMap;
 
 use crate::chain::{BlockRef, ContractAddress, Hash};
+pub use day::Day;
 pub use effects::Effect;
 pub use market::Market;
 pub use measure::Measured;

@@ -13,6 +13,23 @@ pub enum RelayCall {
         /// How many batches it has; 0 for an epoch without submissions.
         batches: u64,
     },
+    /// `submitUpdateRewards`: what slots have done in a day, a piece of it.
+    Rewards {
+        /// The id of the plan that it is a piece of.
+        plan: String,
+        /// The epoch whose end made it due.
+        epoch: u64,
+        /// The day.
+        day: u64,
+        /// Its place among the pieces, from 0 on.
+        piece: u64,
+        /// The slots.
+        slots: Vec<u64>,
+        /// How many eligible submissions each of them has.
+        submissions: Vec<u64>,
+        /// How many nodes were eligible in the day; 0 while it is not over.
+        eligible: u64,
+    },
 }
 
 impl RelayCall {
@@ -21,6 +38,7 @@ impl RelayCall {
     pub fn path(&self) -> &'static str {
         match self {
             Self::BatchSize { .. } => "submitBatchSize",
+            Self::Rewards { .. } => "submitUpdateRewards",
         }
     }
 
@@ -29,6 +47,7 @@ impl RelayCall {
     pub fn id(&self) -> String {
         match self {
             Self::BatchSize { epoch, .. } => format!("batch-size:{epoch}"),
+            Self::Rewards { plan, day, piece, .. } => format!("rewards:{plan}:{day}:{piece}"),
         }
     }
 
@@ -36,7 +55,7 @@ impl RelayCall {
     #[must_use]
     pub fn epoch(&self) -> u64 {
         match self {
-            Self::BatchSize { epoch, .. } => *epoch,
+            Self::BatchSize { epoch, .. } | Self::Rewards { epoch, .. } => *epoch,
         }
     }
 }
@@ -93,5 +112,15 @@ mod tests {
         assert_eq!(kept, r#"{"call":"batch_size","epoch":7,"batches":3}"#);
         assert_eq!(serde_json::from_str::<RelayCall>(&kept).unwrap(), call);
         assert_eq!((call.path(), call.id().as_str(), call.epoch()), ("submitBatchSize", "batch-size:7", 7));
+        let (plan, slots, submissions) = ("final:9:4".to_owned(), vec![1, 3], vec![20, 0]);
+        let call = RelayCall::Rewards { plan, epoch: 9, day: 4, piece: 2, slots, submissions, eligible: 5 };
+        let kept = serde_json::to_string(&call).unwrap();
+        assert_eq!(
+            kept,
+            r#"{"call":"rewards","plan":"final:9:4","epoch":9,"day":4,"piece":2,"slots":[1,3],"submissions":[20,0],"eligible":5}"#
+        );
+        assert_eq!(serde_json::from_str::<RelayCall>(&kept).unwrap(), call);
+        let named = (call.path(), call.id(), call.epoch());
+        assert_eq!(named, ("submitUpdateRewards", "rewards:final:9:4:4:2".to_owned(), 9));
     }
 }

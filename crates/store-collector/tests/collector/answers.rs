@@ -163,7 +163,7 @@ async fn a_window_is_handed_over_once_whatever_redis_answers() {
         let arranged = arranged(closed, inputs.clone(), 2);
         let Closed { market, epoch, snapshot, .. } = closed;
         let submitted_at = inputs.submitted_at.clone();
-        let effects = snapshot.known.hand_over(*market, *epoch, &arranged, submitted_at, false);
+        let effects = snapshot.known.hand_over(*market, *epoch, &arranged, submitted_at, None);
         Ok(told(chain.commit(&snapshot.basis, &effects).await?))
     };
     assert!(Walk::new().await.through(true, prepare, hand_over).await > 20);

@@ -37,7 +37,7 @@ async fn of_two_who_have_read_the_same_one_writes_and_the_other_learns_it() {
     assert_eq!(chain.commit(&first.basis, &one.effects).await.expect("written"), DONE);
     let before = chain.dump().await;
     // Another branch, the same once more, a reorganisation, and the clock.
-    let undone = second.state.clone().revert(10, &chain.rules).expect("not too deep");
+    let undone = second.state.clone().revert(10, 4_000_000_000, &chain.rules).expect("not too deep");
     let clock = second.state.clone().close(Some(u64::MAX), 0, &chain.rules);
     assert_eq!(clock.notes.len(), 1);
     for Transition { effects, .. } in [&other, &one, &undone, &clock] {
@@ -255,7 +255,7 @@ async fn what_is_of_another_chain_or_contract_is_refused_and_not_touched() {
             assert!(says.contains(word), "{says}");
         }
     }
-    let effects = closed.snapshot.known.hand_over(closed.market, 7, &Arrangement::default(), vec![], false);
+    let effects = closed.snapshot.known.hand_over(closed.market, 7, &Arrangement::default(), vec![], None);
     let outcome = other.commit(&mut session, &closed.snapshot.basis, &effects, None).await;
     assert_eq!(outcome.expect("answered"), Outcome::Changed);
     // A writer that has read before there was anything is refused too.

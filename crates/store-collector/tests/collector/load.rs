@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use domain::{
     chain::ContractAddress,
-    collector::{ChainState, Market},
+    collector::{ChainState, Day, Market},
 };
 use store_collector::{ChainKeys, ChainStore, Outcome};
 
@@ -22,7 +22,9 @@ async fn ten_markets_with_ten_thousand_submissions_each_are_handed_over_whole() 
     chain.chain = ChainStore::new(ChainKeys::new(""), IDENTITY.to_owned(), markets.clone(), false);
     chain.rules.windows = markets.iter().map(|market| (*market, 20)).collect();
     let known = chain.load().await;
-    let followed = markets.iter().map(|market| (*market, Market { day: Some(3), ..Market::default() }));
+    let followed = markets
+        .iter()
+        .map(|market| (*market, Market { day: Some(Day { number: 3, since: 1 }), ..Market::default() }));
     let all = ChainState { markets: followed.collect(), ..known.state };
     let events = markets.iter().map(|market| released(&market.lower(), 7, 6)).collect();
     let segment = blocks(&all, 17, 0, events);

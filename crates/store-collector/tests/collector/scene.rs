@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, num::NonZeroUsize};
 use domain::{
     chain::{BlockRef, ChainEvent, ContractAddress, Hash, MarketEvent, Window},
     collector::{
-        Arrangement, ChainState, Clocks, Effect, Followed, Note, Releases, Rules, Segment, TakeOver,
-        Transition,
+        Arrangement, ChainState, Clocks, Effect, Followed, Note, Releases, RewardRules, Rules, Segment,
+        TakeOver, Transition,
     },
 };
 use store_collector::{Basis, ChainKeys, ChainStore, Inputs, MarketSnapshot, Outcome, Snapshot};
@@ -38,6 +38,8 @@ pub struct Chain {
     pub store: Store,
     pub chain: ChainStore,
     pub rules: Rules,
+    /// What the relayer is told of rewards, if it is told anything.
+    pub told: Option<RewardRules>,
 }
 
 pub fn market(text: &str) -> ContractAddress {
@@ -56,6 +58,8 @@ pub fn store_of(markets: &[&str], prefix: &str, identity: &str, attest: bool) ->
 pub fn rules() -> Rules {
     Rules {
         windows: BTreeMap::from([(market(MARKET), LENGTH), (market(OTHER), 2 * LENGTH)]),
+        day_lengths: BTreeMap::new(),
+        past_days: 5,
         followed: Followed::default(),
         max_windows: 3,
         max_reorg_depth: 12,
@@ -117,14 +121,14 @@ impl Chain {
         let scene = self.scene.again().await;
         let store = Store::new(common::settings(scene.redis.addr())).expect("settings");
         let rules = Rules { followed: Followed { attest }, ..rules() };
-        Self { scene, store, chain: store_of(markets, "", IDENTITY, attest), rules }
+        Self { scene, store, chain: store_of(markets, "", IDENTITY, attest), rules, told: None }
     }
 
     pub async fn with(prefix: &str, attest: bool) -> Self {
         let scene = Scene::new().await;
         let store = Store::new(common::settings(scene.redis.addr())).expect("settings");
         let rules = Rules { followed: Followed { attest }, ..rules() };
-        Self { scene, store, chain: chain_store(prefix, IDENTITY, attest), rules }
+        Self { scene, store, chain: chain_store(prefix, IDENTITY, attest), rules, told: None }
     }
 
     pub async fn session(&self) -> Session {
@@ -165,7 +169,7 @@ impl Chain {
     }
 
     pub async fn undo(&self, to: u64) -> Vec<Note> {
-        self.change(|all| all.revert(to, &self.rules).expect("not too deep")).await
+        self.change(|all| all.revert(to, 4_000_000_000, &self.rules).expect("not too deep")).await
     }
 
     pub async fn closed(&self, of: &str) -> Vec<Closed> {
@@ -192,7 +196,8 @@ impl Chain {
     ) -> Result<Outcome, StoreError> {
         let Closed { market, epoch, window, snapshot } = closed;
         let submitted_at = self.inputs(closed).await.submitted_at;
-        let effects = snapshot.known.hand_over(*market, *epoch, arrangement, submitted_at, false);
+        let effects =
+            snapshot.known.hand_over(*market, *epoch, arrangement, submitted_at, self.told.as_ref());
         self.chain.commit(session, &snapshot.basis, &effects, Some(window.expires)).await
     }
 

@@ -156,6 +156,14 @@ impl Anvil {
         self.send(Some(&contracts.protocol_state), &call).await.map(drop)
     }
 
+    /// Sets the answer of a market's `eligibleNodesForDay`.
+    ///
+    /// # Errors
+    /// When the node refuses.
+    pub async fn set_eligible_nodes(&self, market: &str, day: u64, count: u64) -> Result<(), AnvilError> {
+        self.send(Some(market), &format!("0xe91082c1{}{}", word(day), word(count))).await.map(drop)
+    }
+
     /// Sets the answer of `getTotalNodeCount`.
     ///
     /// # Errors

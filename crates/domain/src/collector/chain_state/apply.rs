@@ -14,7 +14,7 @@ impl ChainState {
     pub fn apply(self, segment: &Segment, rules: &Rules) -> Result<Transition, Refused> {
         self.check(segment)?;
         let known = self.undo_log.len();
-        let mut step = Step { change: Change::new(self), rules, segment };
+        let mut step = Step { change: Change::at(self, segment.now.redis, rules), rules, segment };
         let mut events = segment.events.as_slice();
         for block in &segment.blocks {
             // An events-only segment has one block, its last: it takes the events of all of them.
@@ -133,8 +133,8 @@ impl Step<'_> {
                 self.change.notes.push(Note::Finalized { block: number, batch });
             }
             other => {
-                if let ChainEvent::DayStarted { day, .. } = other {
-                    self.change.set_day(market, Some(*day));
+                if let ChainEvent::DayStarted { day, time } = other {
+                    self.change.enter_day(market, *day, (*time).min(block_time));
                 }
                 self.change.notes.push(Note::Other { block: number, event: event.clone() });
             }
@@ -144,7 +144,8 @@ impl Step<'_> {
     fn release(&mut self, market: ContractAddress, epoch: u64, release: (u64, u64), now: Clocks) {
         let change = &mut self.change;
         let Some(known) = change.market(market) else { return };
-        let (current, day, ahead, is_known) = (known.current, known.day, known.ahead(), known.knows(epoch));
+        let (current, ahead, is_known) = (known.current, known.ahead(), known.knows(epoch));
+        let day = known.day.map(|day| day.number);
         if !is_plausible(epoch, current) {
             change.notes.push(Note::Implausible { market, epoch });
             return;
@@ -156,7 +157,10 @@ impl Step<'_> {
             return;
         }
         let at = self.rules.at_release(&self.segment.releases, market, release.0, day);
-        change.set_day(market, at.day);
+        if let Some(day) = at.day {
+            change.enter_day(market, day, release.1);
+            change.release_in(market, epoch, day, self.rules);
+        }
         match self.rules.window(at, release, ahead, now) {
             Some(window) => {
                 change.set_window(market, epoch, Some(window));

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{FinalizedBatch, Followed, SubmittedBatch, UndoEntry};
+use super::{Day, FinalizedBatch, Followed, SubmittedBatch, UndoEntry};
 use crate::{
     chain::{BlockRef, ContractAddress, EpochSet, Window},
-    collector::{Batch, RelayCall},
+    collector::{Batch, RelayCall, RewardPlan, Rollover},
 };
 
 /// A write. Applied to the stored state before a transition, its effects give the state after it.
@@ -55,7 +55,36 @@ pub enum Effect {
         /// The market.
         market: ContractAddress,
         /// The day, if it is known.
-        day: Option<u64>,
+        day: Option<Day>,
+        /// The day of the epoch that was released last, if it is known.
+        last_day: Option<u64>,
+        /// For how many seconds others may take it for the present day; `None` if it is over.
+        lives: Option<u64>,
+    },
+    /// A change of day is new, or gone with its block.
+    Rollover {
+        /// The market.
+        market: ContractAddress,
+        /// The epoch that was released first in the new day.
+        epoch: u64,
+        /// The change; `None` when it is gone.
+        rollover: Option<Rollover>,
+    },
+    /// The rewards of the day before a change of day are due.
+    RolledOver {
+        /// The market.
+        market: ContractAddress,
+        /// The epoch that was released first in the new day.
+        epoch: u64,
+        /// The change.
+        rollover: Rollover,
+    },
+    /// The relayer is to be told of rewards, once their numbers are read.
+    Plan {
+        /// The market.
+        market: ContractAddress,
+        /// What it is told.
+        plan: RewardPlan,
     },
     /// A submitted batch goes to the attestor.
     Attest(SubmittedBatch),
@@ -107,13 +136,14 @@ pub enum Effect {
 }
 
 impl Effect {
-    /// The market whose windows or finished epochs it changes.
+    /// The market whose hand-overs follow from what it changes: windows, finished epochs, changes of day.
     #[must_use]
-    pub fn of_windows(&self) -> Option<ContractAddress> {
+    pub fn of_hand_overs(&self) -> Option<ContractAddress> {
         match self {
-            Self::Window { market, .. } | Self::Done { market, .. } | Self::Ended { market, .. } => {
-                Some(*market)
-            }
+            Self::Window { market, .. }
+            | Self::Done { market, .. }
+            | Self::Ended { market, .. }
+            | Self::Rollover { market, .. } => Some(*market),
             _ => None,
         }
     }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Effect, Rules};
+use super::{Day, Effect, Rules};
 use crate::{
     chain::{ContractAddress, EpochSet, Window, WindowState},
-    collector::{Arrangement, RelayCall},
+    collector::{Arrangement, RelayCall, RewardPlan, RewardRules, Rollover},
 };
 
 /// What is known of one market.
@@ -18,7 +18,11 @@ pub struct Market {
     /// The highest epoch that was released.
     pub current: Option<u64>,
     /// The day that began last.
-    pub day: Option<u64>,
+    pub day: Option<Day>,
+    /// The day of the epoch that was released last: a release with a later one shows a change of day.
+    pub last_day: Option<u64>,
+    /// The changes of day whose rewards are not due yet, by the epochs that were released first in the new day.
+    pub rollovers: BTreeMap<u64, Rollover>,
 }
 
 impl Market {
@@ -33,7 +37,7 @@ impl Market {
     }
 
     /// Hands the batches of an epoch over, and ends it; none if it has no window. `submitted_at` are the hashes of the blocks at which
-    /// their submissions came. With `tells_relayer`, the relayer is told how many batches there are.
+    /// their submissions came. With `told`, the relayer is told how many batches there are, and of the rewards that are due then.
     #[must_use]
     pub fn hand_over(
         &self,
@@ -41,7 +45,7 @@ impl Market {
         epoch: u64,
         arrangement: &Arrangement,
         submitted_at: Vec<String>,
-        tells_relayer: bool,
+        told: Option<&RewardRules>,
     ) -> Vec<Effect> {
         let Some(window) = self.windows.get(&epoch) else { return Vec::new() };
         let mut effects = self.end(market, epoch, *window, submitted_at);
@@ -49,11 +53,40 @@ impl Market {
         // Without a known day nothing is counted: a wrong day would be worse.
         let slots = arrangement.slots.clone();
         effects.extend(window.day.map(|day| Effect::SlotCounts { market, day, slots }));
-        if tells_relayer {
+        if told.is_some() {
             let call = RelayCall::BatchSize { epoch, batches: arrangement.batches.len() as u64 };
             effects.push(Effect::Relay { market, call });
         }
+        self.settle_days(market, (epoch, window.day), told, &mut effects);
         effects
+    }
+
+    /// Makes rewards due with the hand-over of this epoch, which was released in this day. Changes of day that are old enough end there,
+    /// also where nobody is told.
+    fn settle_days(
+        &self,
+        market: ContractAddress,
+        (epoch, day): (u64, Option<u64>),
+        told: Option<&RewardRules>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let due = self.rollovers.iter().filter(|(_, rollover)| rollover.buffer_epoch <= epoch);
+        let due: Vec<(u64, Rollover)> = due.map(|(epoch, rollover)| (*epoch, *rollover)).collect();
+        effects.extend(due.iter().map(|&(epoch, rollover)| Effect::RolledOver { market, epoch, rollover }));
+        let Some(rules) = told else { return };
+        let mut plan = |plan| effects.push(Effect::Plan { market, plan });
+        if let Some(day) = day.filter(|_| epoch.is_multiple_of(rules.every.get())) {
+            plan(RewardPlan::Periodic { epoch, day });
+        }
+        let over: Vec<u64> = due.iter().map(|(_, rollover)| rollover.last_day).collect();
+        over.iter().for_each(|&day| plan(RewardPlan::Final { epoch, day }));
+        if let Some(last) = over.iter().max() {
+            let today = day.unwrap_or(0).max(last.saturating_add(1));
+            // Those that are told later have a change of day of their own.
+            let changes = self.rollovers.values().map(|rollover| rollover.last_day);
+            let except = changes.filter(|day| *day < today).collect();
+            plan(RewardPlan::PastDays { epoch, today, except, started: None });
+        }
     }
 
     /// Ends an epoch that gets no batches: its submissions have expired, or others have handed it over. None if it has no window.

@@ -118,6 +118,14 @@ pub enum Note {
         /// The epoch.
         epoch: u64,
     },
+    /// A dropped block had the first release in a new day, and an epoch was handed over since that made the rewards of the day before due:
+    /// what the relayer is told of it stays.
+    StaysRolledOver {
+        /// The market.
+        market: ContractAddress,
+        /// The epoch that was released first in the new day.
+        epoch: u64,
+    },
     /// A dropped block had this batch; it was handed to the attestor already, and stays.
     StaysSubmitted(SubmittedBatch),
 }

@@ -11,11 +11,12 @@ use crate::chain::{ContractAddress, Window, WindowState};
 const MOST_ORPHANED: usize = 1_000;
 
 impl ChainState {
-    /// Undoes all accepted blocks after the block of this number, which stays. What was handed over stays too.
+    /// Undoes all accepted blocks after the block of this number, which stays, at this time of Redis. What was handed over stays too,
+    /// and what the relayer was told of a day.
     ///
     /// # Errors
     /// [`TooDeep`] when more than `rules.max_reorg_depth` blocks would be undone, or the block is not in the undo log.
-    pub fn revert(self, number: u64, rules: &Rules) -> Result<Transition, TooDeep> {
+    pub fn revert(self, number: u64, redis: u64, rules: &Rules) -> Result<Transition, TooDeep> {
         let depth = rules.max_reorg_depth;
         let Some(checkpoint) = self.checkpoint else {
             return Ok(Transition { state: self, ..Transition::default() });
@@ -25,7 +26,7 @@ impl ChainState {
         if checkpoint.number - number > depth {
             return Err(too_deep);
         }
-        let (mut change, mut stays) = (Change::new(self), BTreeSet::new());
+        let (mut change, mut stays) = (Change::at(self, redis, rules), BTreeSet::new());
         // The newest first: each entry restores the state before its own block.
         for UndoEntry { before, submitted, finalized, .. } in change.drop_blocks(at + 1) {
             for batch in finalized {
@@ -56,11 +57,20 @@ impl Change {
     fn restore(
         &mut self,
         market: ContractAddress,
-        MarketBefore { current, day, windows }: MarketBefore,
+        MarketBefore { current, day, last_day, windows, rollovers }: MarketBefore,
         stays: &mut BTreeSet<(ContractAddress, u64)>,
     ) {
         self.set_current(market, current);
         self.set_day(market, day);
+        self.set_last_day(market, last_day);
+        for (epoch, rollover) in rollovers {
+            let Some(known) = self.market(market) else { return };
+            if rollover.is_none() && !known.rollovers.contains_key(&epoch) {
+                self.notes.push(Note::StaysRolledOver { market, epoch });
+            } else {
+                self.set_rollover(market, epoch, rollover);
+            }
+        }
         for (epoch, window) in windows {
             // The market may have been removed since: nothing of it is kept.
             let Some(known) = self.market(market) else { return };

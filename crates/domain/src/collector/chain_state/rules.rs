@@ -12,6 +12,10 @@ pub struct Rules {
     /// The last known length of each market's submission window: `snapshotSubmissionWindow`. It counts for epochs whose release
     /// block was not asked for its own.
     pub windows: BTreeMap<ContractAddress, u64>,
+    /// The last known length of each market's day: `DAY_SIZE`.
+    pub day_lengths: BTreeMap<ContractAddress, u64>,
+    /// How many past days rewards are told of: an older change of day is forgotten.
+    pub past_days: u64,
     /// What is wanted for the markets of this tracker.
     pub followed: Followed,
     /// How many windows of a market are open at once.

@@ -2,14 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ChainState, Clocks, Effect, Note, Releases, Rules, Transition, transition::Change};
-use crate::chain::ContractAddress;
+use super::{ChainState, Clocks, Day, Effect, Note, Releases, Rules, Transition, transition::Change};
+use crate::{chain::ContractAddress, collector::Rollover};
 
 /// What is taken over of a market before the first block is accepted for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TakeOver {
     /// The current day.
-    pub day: Option<u64>,
+    pub day: Option<Day>,
+    /// How long its days are, in seconds.
+    pub day_length: Option<u64>,
+    /// The day of the epoch that a predecessor saw released last.
+    pub last_day: Option<u64>,
+    /// The changes of day that a predecessor saw, and whose rewards it has not told.
+    pub rollovers: BTreeMap<u64, Rollover>,
     /// The epochs whose windows a predecessor opened: each with the number of its release block, and that block's time
     /// in Unix seconds.
     pub epochs: BTreeMap<u64, (u64, u64)>,
@@ -36,17 +42,26 @@ impl ChainState {
         let followed = self.followed.clone();
         let followed =
             followed.into_iter().chain(markets.keys().map(|market| (*market, rules.followed))).collect();
-        let mut change = Change::new(self.following(followed));
+        let mut change = Change::at(self.following(followed), now.redis, rules);
         change.add(Effect::Followed(change.state().followed.clone()));
         for (&market, left) in markets {
             change.add_market(market);
             // The day known so far may be over, and slots counted under a wrong day are worse than slots not counted.
             change.set_day(market, left.day);
+            if let Some(seconds) = left.day_length {
+                change.know_day_length(market, seconds);
+            }
+            left.rollovers.iter().for_each(|(&epoch, &it)| change.set_rollover(market, epoch, Some(it)));
+            // Not the present day in its place: the next release shows that it has changed since.
+            let known = change.market(market).and_then(|known| known.last_day);
+            let last_day = known.max(left.last_day).or(left.day.map(|day| day.number));
+            change.set_last_day(market, last_day);
             // The predecessor handed these over: a window left here would be prepared again.
             left.handed.iter().for_each(|&epoch| change.finish(market, epoch));
             for (&epoch, &release) in &left.epochs {
                 let Some(known) = change.market(market).filter(|known| !known.knows(epoch)) else { continue };
-                let at = rules.at_release(releases, market, release.0, known.day);
+                let day = known.day.map(|day| day.number);
+                let at = rules.at_release(releases, market, release.0, day);
                 match rules.window(at, release, known.ahead(), now) {
                     None => {
                         change.finish(market, epoch);
@@ -93,6 +108,10 @@ impl ChainState {
         epochs.into_iter().for_each(|epoch| change.set_window(market, epoch, None));
         change.set_current(market, None);
         change.set_day(market, None);
+        change.set_last_day(market, None);
+        let changes: Vec<u64> =
+            change.market(market).into_iter().flat_map(|known| known.rollovers.keys().copied()).collect();
+        changes.into_iter().for_each(|epoch| change.set_rollover(market, epoch, None));
         change.end()
     }
 

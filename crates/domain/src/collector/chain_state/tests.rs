@@ -1,3 +1,4 @@
+mod days;
 mod ends;
 mod properties;
 
@@ -16,6 +17,8 @@ const LENGTH: u64 = 20;
 fn rules() -> Rules {
     Rules {
         windows: BTreeMap::from([(MARKET, LENGTH), (OTHER, 3 * LENGTH)]),
+        day_lengths: BTreeMap::new(),
+        past_days: 5,
         followed: Followed { attest: true },
         max_windows: 3,
         max_reorg_depth: 12,
@@ -100,10 +103,25 @@ fn stored(before: &ChainState, effects: &[Effect]) -> ChainState {
             }
             Effect::Done { market, done } => all.markets.entry(market).or_default().done = done,
             Effect::Current { market, epoch } => all.markets.entry(market).or_default().current = epoch,
-            Effect::Day { market, day } => all.markets.entry(market).or_default().day = day,
+            Effect::Day { market, day, last_day, .. } => {
+                let known = all.markets.entry(market).or_default();
+                (known.day, known.last_day) = (day, last_day);
+            }
+            Effect::Rollover { market, epoch, rollover } => {
+                let rollovers = &mut all.markets.entry(market).or_default().rollovers;
+                let was = match rollover {
+                    Some(rollover) => rollovers.insert(epoch, rollover),
+                    None => rollovers.remove(&epoch),
+                };
+                assert_ne!(was, rollover, "a write without need");
+            }
+            Effect::RolledOver { market, epoch, rollover } => {
+                assert_eq!(all.markets.entry(market).or_default().rollovers.remove(&epoch), Some(rollover));
+            }
             Effect::BlockHash(_) | Effect::Attest(_) | Effect::Batches { .. } => {}
             Effect::Finalized(_) | Effect::NotFinalized(_) => {}
-            Effect::SlotCounts { .. } | Effect::Removed { .. } | Effect::Relay { .. } => {}
+            Effect::SlotCounts { .. } | Effect::Removed { .. } => {}
+            Effect::Relay { .. } | Effect::Plan { .. } => {}
         }
     }
     all
@@ -127,7 +145,7 @@ fn apply(segment: &Segment, all: &mut ChainState, rules: &Rules) -> Result<Vec<N
 }
 
 fn revert(all: &mut ChainState, number: u64, rules: &Rules) -> Result<Vec<Note>, TooDeep> {
-    let after = all.clone().revert(number, rules)?;
+    let after = all.clone().revert(number, 0, rules)?;
     Ok(take(all, after))
 }
 
@@ -143,7 +161,7 @@ fn measure(all: &mut ChainState, measured: Measured, closed_at: Option<u64>) -> 
 
 /// Hands the batches of an epoch over; whether it had a window.
 fn hand_over(all: &mut ChainState, market: ContractAddress, epoch: u64) -> bool {
-    let effects = all.markets[&market].hand_over(market, epoch, &Arrangement::default(), Vec::new(), false);
+    let effects = all.markets[&market].hand_over(market, epoch, &Arrangement::default(), Vec::new(), None);
     *all = stored(all, &effects);
     !effects.is_empty()
 }

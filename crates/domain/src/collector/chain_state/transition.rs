@@ -2,8 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ChainState, Effect, Market, MarketBefore, Note, SubmittedBatch, UndoEntry};
-use crate::chain::{BlockRef, ContractAddress, Window};
+use super::{
+    ChainState, Day, Effect, Market, MarketBefore, Note, Rules, SubmittedBatch, UndoEntry, day::Calendar,
+};
+use crate::{
+    chain::{BlockRef, ContractAddress, Window},
+    collector::Rollover,
+};
 
 /// A transition of the chain state. Its effects are written in one step, or none of them is: until then nothing has happened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,6 +45,7 @@ pub(super) struct Change {
     /// The entry of the undo log for the block that is being accepted: what blocks change is noted there too.
     pub(super) entry: Option<UndoEntry>,
     checkpoint: Option<BlockRef>,
+    calendar: Calendar,
     has_orphaned: bool,
     effects: Vec<Effect>,
     pub(super) notes: Vec<Note>,
@@ -53,10 +59,22 @@ impl Change {
             before: BTreeMap::new(),
             done: BTreeSet::new(),
             entry: None,
+            calendar: Calendar::default(),
             has_orphaned: false,
             effects: Vec::new(),
             notes: Vec::new(),
         }
+    }
+
+    /// At this time of Redis: by it the end of a day is told.
+    pub(super) fn at(state: ChainState, redis: u64, rules: &Rules) -> Self {
+        let calendar = Calendar { redis, lengths: rules.day_lengths.clone() };
+        Self { calendar, ..Self::new(state) }
+    }
+
+    /// The length of a market's day has become known, in seconds.
+    pub(super) fn know_day_length(&mut self, market: ContractAddress, seconds: u64) {
+        self.calendar.lengths.insert(market, seconds);
     }
 
     pub(super) fn state(&self) -> &ChainState {
@@ -71,7 +89,8 @@ impl Change {
     /// The market, to be changed in other parts than its windows; it is noted as it was.
     fn changed(&mut self, market: ContractAddress) -> Option<&mut Market> {
         let known = self.state.markets.get_mut(&market)?;
-        let before = MarketBefore { current: known.current, day: known.day, windows: BTreeMap::new() };
+        let (current, day, last_day) = (known.current, known.day, known.last_day);
+        let before = MarketBefore { current, day, last_day, ..MarketBefore::default() };
         self.before.entry(market).or_insert_with(|| before.clone());
         if let Some(entry) = &mut self.entry {
             entry.before.entry(market).or_insert(before);
@@ -85,10 +104,28 @@ impl Change {
         }
     }
 
-    pub(super) fn set_day(&mut self, market: ContractAddress, day: Option<u64>) {
+    pub(super) fn set_day(&mut self, market: ContractAddress, day: Option<Day>) {
         if let Some(known) = self.changed(market) {
             known.day = day;
         }
+    }
+
+    pub(super) fn set_last_day(&mut self, market: ContractAddress, day: Option<u64>) {
+        if let Some(known) = self.changed(market) {
+            known.last_day = day;
+        }
+    }
+
+    /// Sets a change of day, or removes it.
+    pub(super) fn set_rollover(&mut self, market: ContractAddress, epoch: u64, rollover: Option<Rollover>) {
+        let Some(known) = self.changed(market) else { return };
+        let was = match rollover {
+            Some(rollover) => known.rollovers.insert(epoch, rollover),
+            None => known.rollovers.remove(&epoch),
+        };
+        self.note_before(market, |before| {
+            before.rollovers.entry(epoch).or_insert(was);
+        });
     }
 
     /// Sets a window, or removes it.
@@ -98,12 +135,16 @@ impl Change {
             Some(window) => known.windows.insert(epoch, window),
             None => known.windows.remove(&epoch),
         };
+        self.note_before(market, |before| {
+            before.windows.entry(epoch).or_insert(was);
+        });
+    }
+
+    /// Notes how a part of a market was, in the transition and for the block. Only the first change knows that.
+    fn note_before(&mut self, market: ContractAddress, note: impl Fn(&mut MarketBefore)) {
         let entry = self.entry.as_mut().map(|entry| &mut entry.before);
         for before in [Some(&mut self.before), entry].into_iter().flatten() {
-            if let Some(before) = before.get_mut(&market) {
-                // The first change knows how it was.
-                before.windows.entry(epoch).or_insert(was);
-            }
+            before.get_mut(&market).into_iter().for_each(&note);
         }
     }
 
@@ -182,8 +223,15 @@ impl Change {
             if now.current != before.current {
                 effects.push(Effect::Current { market, epoch: now.current });
             }
-            if now.day != before.day {
-                effects.push(Effect::Day { market, day: now.day });
+            for (epoch, was) in before.rollovers {
+                let rollover = now.rollovers.get(&epoch).copied();
+                if rollover != was {
+                    effects.push(Effect::Rollover { market, epoch, rollover });
+                }
+            }
+            if (now.day, now.last_day) != (before.day, before.last_day) {
+                let lives = now.day.and_then(|day| self.calendar.lives(market, day));
+                effects.push(Effect::Day { market, day: now.day, last_day: now.last_day, lives });
             }
         }
         for market in self.done {

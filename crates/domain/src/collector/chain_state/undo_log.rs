@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{FinalizedBatch, SubmittedBatch};
-use crate::chain::{BlockRef, ContractAddress, Window};
+use super::{Day, FinalizedBatch, SubmittedBatch};
+use crate::{
+    chain::{BlockRef, ContractAddress, Window},
+    collector::Rollover,
+};
 
 /// An entry of the undo log: an accepted block, and the state before it of what it changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,9 +29,15 @@ pub struct MarketBefore {
     /// The highest epoch that was released.
     pub current: Option<u64>,
     /// The day that began last.
-    pub day: Option<u64>,
+    pub day: Option<Day>,
+    /// The day of the epoch that was released last.
+    #[serde(default)]
+    pub last_day: Option<u64>,
     /// The windows that were changed, as they were; `None` for one that was opened.
     pub windows: BTreeMap<u64, Option<Window>>,
+    /// The changes of day that were changed, as they were; `None` for one that was new.
+    #[serde(default)]
+    pub rollovers: BTreeMap<u64, Option<Rollover>>,
 }
 
 /// A reorganisation reaches back further than anything that can be undone.

@@ -28,13 +28,17 @@ fn a_hand_over_ends_its_epoch_for_the_store_and_the_finalizers_in_one_step() {
         Effect::SlotCounts { market, day: 7, slots: [(42, 1)].into() },
     ];
     let of_market = &all.markets[&MARKET];
-    let effects = of_market.hand_over(MARKET, 3, &arrangement, at.to_vec(), false);
+    let effects = of_market.hand_over(MARKET, 3, &arrangement, at.to_vec(), None);
     assert_eq!(effects, [&ended(&at)[..], &handed[..]].concat());
     let told = Effect::Relay { market, call: RelayCall::BatchSize { epoch, batches: 1 } };
-    let effects = of_market.hand_over(MARKET, 3, &arrangement, at.to_vec(), true);
+    let effects = of_market.hand_over(MARKET, 3, &arrangement, at.to_vec(), Some(&super::days::rewards()));
     assert_eq!(effects, [&ended(&at)[..], &handed[..], &[told]].concat());
     assert_eq!(of_market.give_up(MARKET, 3), ended(&[]));
-    assert_eq!(of_market.hand_over(MARKET, 4, &arrangement, Vec::new(), true), [], "it has no window");
+    assert_eq!(
+        of_market.hand_over(MARKET, 4, &arrangement, Vec::new(), Some(&super::days::rewards())),
+        [],
+        "it has no window"
+    );
 }
 
 #[test]
@@ -61,13 +65,13 @@ fn a_batch_is_finalised_with_its_block_and_no_longer_when_that_is_dropped() {
     let after = all.clone().apply(&next(&all, 6, vec![event]), &rules).unwrap();
     assert!(after.effects.contains(&Effect::Finalized(batch)));
     assert_eq!(take(&mut all, after), [Note::Finalized { block: 6, batch }]);
-    let after = all.clone().revert(5, &rules).unwrap();
+    let after = all.clone().revert(5, 0, &rules).unwrap();
     assert!(after.effects.contains(&Effect::NotFinalized(batch)));
     // Finalised by two blocks, of which one stays.
     let again = (7, event_of_finalised(7));
     let after = all.clone().apply(&next(&all, 7, vec![again]), &rules).unwrap();
     take(&mut all, after);
-    let after = all.clone().revert(6, &rules).unwrap();
+    let after = all.clone().revert(6, 0, &rules).unwrap();
     assert!(!after.effects.contains(&Effect::NotFinalized(batch)));
 }
 

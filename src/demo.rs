@@ -1,11 +1,12 @@
 //! `demo`: shows the service at work, on a machine without any configuration.
 //!
 //! It starts a Redis server and an EVM node of its own on free ports, producers for two markets, a chain that releases their
-//! epochs and sometimes reorganises, a collector that writes submissions for its blocks, and the whole tree. It shows the
+//! epochs and sometimes reorganises, a collector that writes submissions for its blocks, counters of finalizers, and the whole tree. It shows the
 //! datasets in Redis, crashes an actor every few seconds, lets one of the chain's two nodes lie and its relayer fail now and then, and with `--check` compares the results with the inputs.
 //! It leaves no process, file or key behind.
 
 mod collector;
+mod finalizers;
 mod frame;
 mod judge;
 mod liar;
@@ -68,6 +69,8 @@ pub async fn demo(args: DemoArgs) -> Result<ExitCode> {
     let producers = servers.produce()?;
     let truths: Vec<SharedTruth> = producers.iter().map(LiveHandle::shared_truth).collect();
     let collector = Collector::new(servers.redis.connection().await?);
+    finalizers::count(&mut servers.redis.connection().await?, &servers.contracts.markets, servers::DAY)
+        .await?;
     let mut world = World::new(&servers, truths.clone(), collector, args.calm).await?;
     relayer::start_to_fail(&servers.relayer, args.calm);
     let service = Service::start(&servers.config()?, TreeOptions::default()).await?;

@@ -5,6 +5,7 @@ mod batches;
 mod findings;
 mod relayer;
 mod reports;
+mod rewards;
 mod totals;
 
 use testkit::{RelayerCall, SharedTruth};
@@ -19,6 +20,7 @@ pub(super) struct Judge {
     totals: totals::Judge,
     batches: Comparison,
     relayer: relayer::Comparison,
+    rewards: rewards::Comparison,
     reports: (usize, findings::Findings),
 }
 
@@ -29,6 +31,7 @@ impl Judge {
             totals: totals::Judge::new(markets, truths),
             batches: Comparison::default(),
             relayer: relayer::Comparison::default(),
+            rewards: rewards::Comparison::default(),
             reports: Default::default(),
         }
     }
@@ -50,6 +53,7 @@ impl Judge {
         self.totals.is_settled(datasets)
             && Comparison::of(expected, deliveries).findings.all().is_empty()
             && relayer::Comparison::of(deliveries, calls).findings.all().is_empty()
+            && rewards::Comparison::of(deliveries, calls).findings.all().is_empty()
     }
 
     /// Judges the final state.
@@ -63,6 +67,7 @@ impl Judge {
         self.totals.conclude(datasets);
         self.batches = Comparison::of(expected, deliveries);
         self.relayer = relayer::Comparison::of(deliveries, calls);
+        self.rewards = rewards::Comparison::of(deliveries, calls);
     }
 
     /// Judges what the receiver of alerts got until the end.
@@ -72,7 +77,7 @@ impl Judge {
 
     pub(super) fn findings(&self) -> impl Iterator<Item = &String> {
         let of_chain = self.batches.findings.all().iter().chain(self.relayer.findings.all());
-        let of_chain = of_chain.chain(self.reports.1.all());
+        let of_chain = of_chain.chain(self.rewards.findings.all()).chain(self.reports.1.all());
         self.totals.findings.all().iter().chain(of_chain)
     }
 
@@ -89,8 +94,13 @@ impl Judge {
         format!(
             "check passed: {} comparisons of totals with the producers, all equal; {compared} of the chain with the collector, all \
              equal: {epochs} epochs, {batches} batches, {submissions} submissions, {left_out} malformed ones left out, checkpoint \
-             at the head, block {head}; the relayer was told of {} epochs in their order, by {} attempts; {} alerts came",
-            self.totals.compared, self.relayer.epochs, self.relayer.attempts, self.reports.0,
+             at the head, block {head}; the relayer was told of {} epochs in their order, and of rewards by {} calls, by \
+             {} attempts in all; {} alerts came",
+            self.totals.compared,
+            self.relayer.epochs,
+            self.rewards.calls,
+            self.relayer.attempts,
+            self.reports.0,
         )
     }
 }

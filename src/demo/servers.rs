@@ -10,7 +10,7 @@ use testkit::{
     run_live,
 };
 
-use super::relayer;
+use super::{finalizers, relayer};
 use crate::config::Config;
 
 /// The submission window in seconds, for producers and chain.
@@ -71,6 +71,7 @@ impl Servers {
             anvil.set_market(&contracts, market, [WINDOW, 86_400_000_000, 10, DAY, 7_200]).await?;
             anvil.emit(&contracts, market, &Emission::DayStarted { day: DAY }).await?;
         }
+        anvil.set_total_nodes(&contracts, finalizers::NODES).await?;
         anvil.mine().await?;
         let liar = RpcProxy::start(anvil.addr()).await?;
         let relayer = RelayerServer::start().await.wrap_err("the demo needs a port for its relayer")?;
@@ -90,6 +91,8 @@ impl Servers {
             ("BATCH_SIZE", BATCH_SIZE.to_string()),
             ("TX_RELAYER_URL", self.relayer.url()),
             ("TX_RELAYER_AUTH_WRITE_TOKEN", relayer::TOKEN.to_owned()),
+            ("REWARDS_UPDATE_EPOCH_INTERVAL", finalizers::EVERY.to_string()),
+            ("REWARDS_UPDATE_BATCH_SIZE", finalizers::PIECE.to_string()),
             ("SLACK_REPORTING_URL", format!("{}/alerts", self.receiver.url())),
         ];
         let settings = SETTINGS.iter().map(|(name, value)| (*name, (*value).to_owned()));

@@ -62,6 +62,10 @@ pub(crate) fn unknown_market_key(path: &str, key: &str, value: &Value, origin: &
     Problem::general(format!("{path}.{key}: {shown} (from {origin}) is not a known setting: {allowed}"))
 }
 
+/// Variables of the original collector in whose place there are others.
+const REPLACED: [(&str, &str); 2] =
+    [("PROST_RPC_URL", "RPC_NODES"), ("RPC_REQUEST_TIMEOUT_S", "HTTP_TIMEOUT")];
+
 /// The note about a variable of another program whose name is nearly that of a setting. It is no error: an environment contains the
 /// variables of many programs. Its value is not shown.
 pub(crate) fn nearly_variable(name: &str, is_set: impl Fn(&str) -> bool) -> Option<String> {
@@ -72,6 +76,9 @@ pub(crate) fn nearly_variable(name: &str, is_set: impl Fn(&str) -> bool) -> Opti
     // Also the beginning of one: `REDIS_PASS`, `REDIS_USER`.
     let is_near = |known: &&str| known.starts_with(name) || distance(known, name) <= most;
     let near = known.filter(is_near).min_by_key(|known| distance(known, name));
+    if let Some((_, instead)) = REPLACED.iter().find(|(old, instead)| *old == name && !is_set(instead)) {
+        return Some(format!("environment variable {name} has no effect here: set {instead}"));
+    }
     // Where the right one is set too, the other one is that of another program.
     let near = near.filter(|known| name.len() >= SHORTEST && !is_set(known))?;
     Some(format!("environment variable {name} has no effect: did you mean {near}?"))

@@ -182,3 +182,71 @@ fn the_former_name_of_the_section_works_with_a_note_and_not_beside_the_new_one()
         &["collector.workers is set more than once", "STATE_TRACKER__CHAIN__WORKERS", now],
     );
 }
+
+/// The variables of the original collector, each with a value of its form and the setting that it has here. Those without one are known in
+/// the glossary, which says why they need nothing.
+const ORIGINAL: [(&str, &str, Option<&str>); 37] = [
+    ("RPC_NODES", r#"["https://one.example"]"#, Some("collector.nodes")),
+    ("ARCHIVE_RPC_NODES", "[]", Some("collector.archive_nodes")),
+    ("RPC_MAX_RETRIES", "3", None),
+    ("RPC_RETRY_DELAY_MS", "500", None),
+    ("RPC_MAX_RETRY_DELAY_S", "30", None),
+    ("RPC_REQUEST_TIMEOUT_S", "30", None),
+    ("PROST_RPC_URL", "https://one.example", None),
+    ("PROTOCOL_STATE_CONTRACT", "0x5FbDB2315678afecb367f032d93F642f64180aa3", Some("tracker.protocol")),
+    ("DATA_MARKET_ADDRESSES", r#"["0x0C2E22fe7526fAeF28E7A58c84f8723dEFcE200c"]"#, Some("tracker.markets")),
+    ("REDIS_HOST", "redis", Some("redis.host")),
+    ("REDIS_PORT", "6380", Some("redis.port")),
+    ("REDIS_DB", "2", Some("redis.db")),
+    ("AUTH_READ_TOKEN", "a-token-of-readers", Some("api.read_token")),
+    ("SLACK_REPORTING_URL", "https://alerts.example/hook", Some("alerts.url")),
+    ("TX_RELAYER_URL", "https://relayer.example", Some("relayer.url")),
+    ("TX_RELAYER_AUTH_WRITE_TOKEN", "a-token-of-the-relayer", Some("relayer.token")),
+    ("API_HOST", "collector.example:8080", Some("api.public_host")),
+    ("BATCH_SIZE", "20", Some("collector.batch_size")),
+    ("BLOCK_TIME", "1", Some("collector.block_time")),
+    ("HTTP_TIMEOUT", "15", Some("collector.request_timeout")),
+    ("PERIODIC_ELIGIBLE_COUNT_ALERTS", "true", Some("rewards.eligible_notices")),
+    ("PAST_DAYS_BUFFER", "5", Some("rewards.past_days")),
+    ("RETRY_LIMITS", "3", None),
+    ("REWARDS_UPDATE_BATCH_SIZE", "50", Some("rewards.batch_size")),
+    ("REWARDS_UPDATE_EPOCH_INTERVAL", "10", Some("rewards.epoch_interval")),
+    ("ATTESTOR_QUEUE_PUSH_ENABLED", "false", Some("collector.attestor_queue")),
+    ("INIT_CLEANUP_ENABLED", "false", None),
+    ("CONCURRENT_SUBMISSION_COUNT_UPDATES", "10", None),
+    ("CONTRACT_QUERY_TIMEOUT", "30", Some("collector.contract_values_timeout")),
+    ("BLOCK_FETCH_TIMEOUT", "300", Some("collector.block_timeout")),
+    ("EVENT_PROCESSING_TIMEOUT", "30", Some("collector.events_timeout")),
+    ("BATCH_PROCESSING_TIMEOUT", "60", Some("collector.batch_timeout")),
+    ("MEMORY_PROFILING_INTERVAL", "15", None),
+    ("ENABLE_MARKET_MIGRATION", "true", Some("migration.at_start")),
+    (
+        "MARKET_MIGRATION_MAPPINGS",
+        "0x3333333333333333333333333333333333333333:0x0c2e22fe7526faef28e7a58c84f8723defce200c",
+        Some("migration.mappings"),
+    ),
+    ("MARKET_MIGRATION_DAYS", "1", Some("migration.days")),
+    ("LOG_LEVEL", "info", Some("log.level")),
+];
+
+#[test]
+fn the_environment_of_the_original_collector_works_as_it_is_and_the_glossary_has_each_variable() {
+    let all: Vec<(&str, &str)> = ORIGINAL.iter().map(|(name, value, _)| (*name, *value)).collect();
+    let loaded = from_env(&all).unwrap();
+    assert_eq!(loaded.notes, [""; 0]);
+    let glossary = include_str!("../../../docs/glossary.md");
+    for (name, _, setting) in ORIGINAL {
+        if let Some(key) = setting {
+            assert_contains(&loaded.origins[key], &[name]);
+        }
+        assert!(glossary.contains(&format!("`{name}`")), "{name}");
+    }
+}
+
+#[test]
+fn a_variable_of_the_original_in_whose_place_there_is_another_is_told_unless_that_is_set() {
+    for (name, instead) in [("PROST_RPC_URL", "RPC_NODES"), ("RPC_REQUEST_TIMEOUT_S", "HTTP_TIMEOUT")] {
+        let note = format!("environment variable {name} has no effect here: set {instead}");
+        assert_eq!(from_env(&[(name, "https://one.example")]).unwrap().notes, [note]);
+    }
+}

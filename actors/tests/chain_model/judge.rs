@@ -17,6 +17,7 @@
 //! | several nodes that disagree | which of their branches was followed meanwhile, and which of them told the contract's values at a block |
 
 mod attests;
+mod days;
 mod inputs;
 mod outputs;
 mod timeline;
@@ -282,6 +283,7 @@ impl Look<'_> {
         expected.insert("finalizerQueue".to_owned());
         self.outputs(&mut expected);
         self.tables(&mut expected);
+        self.shown_days(&branch, &mut expected);
         self.inputs(&branch, &mut expected);
         self.others(&expected);
         self.judge.tip = Some(tip);

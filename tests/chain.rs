@@ -10,6 +10,8 @@ mod finalized;
 mod lost_writes;
 #[path = "chain/metrics.rs"]
 mod metrics;
+#[path = "chain/readers.rs"]
+mod readers;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

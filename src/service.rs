@@ -16,6 +16,8 @@
 //! │  │  └─ 0x…         one a market
 //! │  ├─ relayer         when a relayer is configured
 //! │  │  └─ 0x…         one lane a market
+//! │  ├─ rewards         likewise
+//! │  │  └─ 0x…         one a market
 //! │  └─ cleaner
 //! ├─ finder             unless `intervals.find` is 0
 //! ├─ pruner
@@ -30,6 +32,7 @@
 pub(crate) mod actor_list;
 mod alerts;
 mod collector;
+mod migration;
 mod operator_files;
 mod policy;
 mod read_api;
@@ -65,6 +68,7 @@ use crate::{
 
 use collector::AcrossReloads;
 pub(crate) use collector::{protocol_state, store as collector_store};
+pub(crate) use migration::migrate_market;
 use operator_files::OperatorSecrets;
 pub(crate) use policy::run_to_completion;
 use policy::{limits, mandatory, policy};
@@ -107,7 +111,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Binds the endpoints and starts the tree. Redis may be down: the actors wait for it. Of `options`, the clock and the number
+    /// Binds the endpoints, migrates markets where that is wanted, and starts the tree. Redis may be down: both wait for it. Of `options`, the clock and the number
     /// of simultaneous restarts come from the configuration instead.
     ///
     /// # Errors
@@ -129,6 +133,7 @@ impl Service {
         let nodes = followed.as_ref().map_or_else(NodePool::default, |followed| followed.nodes.clone());
         let api = read_api::bind(config, &services, security.audit.clone(), nodes)?;
         let http = HttpServers::bind(metrics, operator, security, vitals.clone()).await?;
+        migration::at_start(config, &services.store).await?;
         let (listener, finder) = (Name::new("listener"), Name::new("finder"));
         let (alerts, alerting) = alerts::child(config, &services, &vitals.tree, &clock)?.unzip();
         let (registry, indexer, mut children) =

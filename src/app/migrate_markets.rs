@@ -1,16 +1,10 @@
-//! `migrate-markets`, and the same at the start of the service: copies what was counted for old markets to those that replace them.
+//! `migrate-markets`: copies what was counted for old markets to those that replace them.
 
 use std::process::ExitCode;
 
 use color_eyre::eyre::{Result, ensure};
-use retry::{Attempts, table::MIGRATION};
 use serde::Serialize;
-use store_collector::{
-    ChainKeys,
-    migration::{CopiedKeys, Migrated, Migration, migrate},
-    operations::MIGRATE_MARKET,
-};
-use store_redis::{ErrorKind, Store, StoreError};
+use store_collector::migration::{CopiedKeys, Migrated, Migration};
 
 use super::output::print;
 use crate::{
@@ -18,7 +12,7 @@ use crate::{
     config::Config,
     escape::escaped,
     exit::{FAILURE, SUCCESS},
-    remedy, service,
+    service,
 };
 
 /// One migration, as it is printed.
@@ -83,7 +77,7 @@ pub async fn migrate_markets(args: &MigrateMarketsArgs, config: &Config) -> Resu
     let store = service::connect(config)?;
     let mut reports = Vec::new();
     for migration in &migrations {
-        let migrated = one(&store, migration, args.dry_run).await?;
+        let migrated = service::migrate_market(&store, migration, args.dry_run).await?;
         reports.push(Report::new(migration, migrated, args.dry_run));
     }
     match args.json {
@@ -92,43 +86,4 @@ pub async fn migrate_markets(args: &MigrateMarketsArgs, config: &Config) -> Resu
     }
     let is_whole = reports.iter().all(|report| report.faults.is_empty());
     Ok(if is_whole { SUCCESS } else { FAILURE }.into())
-}
-
-/// Migrates the markets before the service starts, where that is wanted; waits for Redis.
-///
-/// # Errors
-/// Invalid settings of Redis, and an error of Redis that does not pass by itself.
-pub(super) async fn at_start(config: &Config) -> Result<()> {
-    if !config.migrates() {
-        return Ok(());
-    }
-    let store = service::connect(config)?;
-    for migration in config.migration.all() {
-        let mut attempts = Attempts::new(MIGRATION);
-        let migrated = loop {
-            match one(&store, &migration, false).await {
-                Ok(migrated) => break migrated,
-                // A missing right, for example, does not pass by itself.
-                Err(error) if error.kind == ErrorKind::Denied => return Err(error.into()),
-                Err(error) => {
-                    tracing::error!(
-                        from = %migration.from, to = %migration.to,
-                        "the market is not migrated yet, and nothing else starts before: {}", remedy::line(&error)
-                    );
-                    tokio::time::sleep(attempts.failed()).await;
-                }
-            }
-        };
-        let report = Report::new(&migration, migrated, false);
-        let (copied, faults) = (report.keys.iter().map(|row| row.copied).sum::<u64>(), report.faults.len());
-        tracing::info!(from = report.from, to = report.to, copied, faults, "migrated a market");
-        report.faults.iter().take(10).for_each(|fault| tracing::warn!("not copied: {fault}"));
-    }
-    Ok(())
-}
-
-async fn one(store: &Store, migration: &Migration, is_dry_run: bool) -> Result<Migrated, StoreError> {
-    let keys = ChainKeys::new("");
-    let mut session = store.session(MIGRATE_MARKET).await?;
-    migrate(&mut session, &keys, migration, is_dry_run).await
 }

@@ -6,7 +6,7 @@ use color_eyre::eyre::{Result, WrapErr};
 use errors::rounded;
 use supervision::{Outcome, WatchSettings};
 
-use super::{bar, failure_points, last_resort, logging::log_to_stderr, migrate_markets, signals::Signals};
+use super::{bar, failure_points, last_resort, logging::log_to_stderr, signals::Signals};
 use crate::{
     config::{ConfigErrors, Loaded, Supervision},
     exit::{GAVE_UP, SUCCESS},
@@ -44,12 +44,12 @@ pub async fn run(
     signals.limit_stop(config.supervision.shutdown_timeout + STOP_SLACK);
     let markets = config.tracker.markets.len();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), markets, redis = config.redis.address(), "starting");
-    tokio::select! {
-        migrated = migrate_markets::at_start(config) => migrated?,
-        _ = signals.stop_requested() => return Ok(SUCCESS.into()),
-    }
     let watch = watch(&config.supervision, signals.is_stopping());
-    let service = Service::start(config, failure_points::options(&armed, watch)).await?;
+    let service = tokio::select! {
+        service = Service::start(config, failure_points::options(&armed, watch)) => service?,
+        // It may wait for Redis. What has started ends with it.
+        _ = signals.stop_requested() => return Ok(SUCCESS.into()),
+    };
     let dropped = log.clone();
     // The metric counts what the log itself can't report while its reader is stuck.
     service.observe_log(move || dropped.dropped());

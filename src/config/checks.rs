@@ -41,7 +41,7 @@ pub(crate) const NAME_OR_NONE: Text = Text {
 pub(crate) const ADDRESS_OR_NONE: Text =
     Text { what: "empty, or an address (0x and 40 hex digits)", accepts: is_address_or_none };
 pub(crate) const MIGRATIONS: Text = Text {
-    what: "empty, or pairs of different addresses such as \"0x…:0x…\", the old market first, separated by commas",
+    what: "empty, or pairs of addresses such as \"0x…:0x…\", the old market first, separated by commas; no address twice",
     accepts: is_migrations,
 };
 pub(crate) const PUBLIC_HOST: Text = Text {
@@ -74,7 +74,9 @@ pub(crate) fn migrations(text: &str) -> impl Iterator<Item = Option<(ContractAdd
 }
 
 fn is_migrations(text: &str) -> bool {
-    migrations(text).all(|pair| pair.is_some())
+    let mut known = std::collections::BTreeSet::new();
+    // A market that stands twice would get the counts of two, or pass them on.
+    migrations(text).all(|pair| pair.is_some_and(|(from, to)| known.insert(from) && known.insert(to)))
 }
 
 fn is_anything(_: &str) -> bool {

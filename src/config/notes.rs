@@ -60,6 +60,13 @@ pub(crate) fn of(config: &Config, origins: &BTreeMap<&'static str, String>) -> V
         ));
     }
     notes.extend(relayer(config));
+    let configured: Vec<_> = config.tracker.markets.iter().filter_map(|market| market.parse().ok()).collect();
+    for migration in config.migration.all().iter().filter(|it| !configured.contains(&it.to)) {
+        notes.push(format!(
+            "migration.mappings copies to market {}, which tracker.markets does not name: is it mistyped?",
+            migration.to
+        ));
+    }
     if config.migration.at_start && !config.migrates() {
         let text = "migration.at_start has no effect under output.prefix: a shadow migrates no market";
         notes.push(text.to_owned());

@@ -11,7 +11,7 @@ use domain::chain::ContractAddress;
 use errors::{one_line, sanitise};
 use http_server::{ApiError, Caller};
 use serde::{Deserialize, Serialize};
-use store_collector::outbox::Stage;
+use store_collector::outbox::{Stage, is_id};
 use store_redis::StoreError;
 
 use super::state::EndpointState;
@@ -70,6 +70,12 @@ pub(super) async fn calls(State(state): State<EndpointState>, asked: Asked) -> R
     match asked {
         Ok(Query(Shown { market: Some(market), stage, from, count })) => {
             let stage = stage.unwrap_or(Stage::Waiting);
+            if from.as_deref().is_some_and(|from| !is_id(from)) {
+                return bad_request(
+                    "bad_id",
+                    "`from` must be the id of a call, such as 1700000000000-0".to_owned(),
+                );
+            }
             answer(desk.calls(market, stage, from.as_deref(), count.unwrap_or(SHOWN)).await)
         }
         Ok(_) => bad_request("market_missing", "name a market: ?market=ADDRESS".to_owned()),

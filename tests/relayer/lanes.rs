@@ -294,6 +294,73 @@ async fn operators_pause_drop_and_replay_by_command_and_port_and_the_audit_log_t
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_are_dropped_while_another_is_out_are_not_made_and_an_order_ends_a_pause() {
+    let (mut world, redis, connection, relayer) = told_of(38).await;
+    let market = world.contracts.markets[0].clone();
+    let environment = telling(redis.addr(), &world, &relayer);
+    relayer.answer(|_, _| (RelayerAnswer::Accept, Duration::from_secs(3)));
+    let service = service(&environment).await;
+    let id_of = |lane: &Value, at: usize| lane[at]["id"].as_str().map(str::to_owned);
+    let port = service.http().operator_address();
+    let path = format!("/outbox/calls?market={market}");
+    wait_until("a call is out, and others wait", SOON, async || {
+        let waiting = get(port, &path).await.1;
+        !of_market(&relayer.calls(), &market).is_empty()
+            && waiting.as_array().is_some_and(|all| all.len() > 3)
+    })
+    .await;
+    let waiting = get(port, &path).await.1;
+    let out = of_market(&relayer.calls(), &market).last().expect("a call").field("epochID");
+    let at =
+        waiting.as_array().expect("a list").iter().position(|call| call["call"]["epoch"] == out).unwrap_or(0);
+    let dropped: Vec<Value> = [at + 1, at + 2].map(|at| waiting[at]["call"]["epoch"].clone()).into();
+    let ids: Vec<String> = [at + 1, at + 2].into_iter().filter_map(|at| id_of(&waiting, at)).collect();
+    let order = ["outbox", "drop", &market, "--stage", "waiting", "--id", &ids[0], "--id", &ids[1], "--yes"];
+    let (code, _, errors) = run(&environment, &order).await;
+    assert_eq!(code, Some(0), "{errors}");
+    relayer.always(RelayerAnswer::Accept);
+    all_settled(&environment, &market).await;
+    let calls = relayer.calls();
+    let told: Vec<Value> = of_market(&calls, &market).iter().map(|call| call.field("epochID")).collect();
+    assert!(told.len() > 3 && dropped.iter().all(|epoch| !told.contains(epoch)), "{dropped:?} of {told:?}");
+    // A relayer that asks for five minutes: an order of an operator is followed all the same.
+    relayer.always(RelayerAnswer::Say(503, Some(300)));
+    world.grow_collected(40, &mut connection.clone()).await;
+    let known = calls.len();
+    wait_until("it asks for a pause", SOON, async || {
+        !of_market(&relayer.calls()[known..], &market).is_empty()
+    })
+    .await;
+    relayer.always(RelayerAnswer::Accept);
+    let (code, _, errors) = run(&environment, &["outbox", "resume", &market]).await;
+    assert_eq!(code, Some(0), "{errors}");
+    all_settled(&environment, &market).await;
+    stopped(service).await;
+}
+
+/// Waits until nothing waits in the lane of a market.
+async fn all_settled(environment: &BTreeMap<String, String>, market: &str) {
+    wait_until("the lane is empty", SOON, async || lane(&lanes(environment).await, market)["waiting"] == 0)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_answer_counts_by_its_status_alone() {
+    let (world, redis, mut connection, relayer) = told_of(39).await;
+    let market = world.contracts.markets[0].clone();
+    relayer.always(RelayerAnswer::AcceptAtLength(200_000));
+    let service = service(&telling(redis.addr(), &world, &relayer)).await;
+    all_told(&connection, &world, &relayer, &market).await;
+    let calls = relayer.calls();
+    let keys: Vec<_> = of_market(&calls, &market).iter().map(|call| call.key.clone()).collect();
+    let mut once = keys.clone();
+    once.dedup();
+    assert_eq!(keys, once, "each is made once");
+    judge(&calls, &market, &handed_over(&mut connection, &market).await);
+    stopped(service).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lane_that_crashes_at_any_step_leaves_no_call_out_and_repeats_it_with_its_key_alone() {
     let (mut world, redis, mut connection, relayer) = told_of(37).await;
     let more = [

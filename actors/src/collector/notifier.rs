@@ -66,6 +66,8 @@ fn kind_of(note: &Note) -> (&'static str, Severity) {
         Note::Measured { .. } => ("window_measured", Low),
         Note::ReleasedAgain { .. } => ("epoch_released_again", Low),
         Note::Implausible { .. } => ("epoch_implausible", High),
+        Note::ImplausibleDay { .. } => ("day_implausible", High),
+        Note::DayCorrected { .. } => ("day_corrected", High),
         Note::Expired { .. } => ("epoch_expired", High),
         Note::Abandoned { .. } => ("epoch_abandoned", Medium),
         Note::Closed { by_clock: false, .. } => ("window_closed", Low),
@@ -92,7 +94,9 @@ fn place_of(note: &Note) -> Place {
         | Note::Expired { market, epoch }
         | Note::Abandoned { market, epoch }
         | Note::StaysHandedOver { market, epoch }
+        | Note::DayCorrected { market, epoch, .. }
         | Note::StaysRolledOver { market, epoch } => (market, Some(*epoch), None),
+        Note::ImplausibleDay { market, .. } => (market, None, None),
         Note::Closed { market, epoch, block, .. } => (market, Some(*epoch), Some(*block)),
         Note::Submitted(batch) | Note::StaysSubmitted(batch) => (&batch.market, Some(batch.epoch), None),
         Note::Finalized { block, batch } => (&batch.market, Some(batch.epoch), Some(*block)),
@@ -121,6 +125,9 @@ fn text_of(note: &Note) -> String {
             "the release of epoch {epoch} of market {market} is set aside: its id is too far ahead of the others; check the nodes and \
              the contract"
         ),
+        Note::ImplausibleDay { .. } | Note::DayCorrected { .. } | Note::StaysRolledOver { .. } => {
+            text_of_day(note)
+        }
         Note::Expired { market, epoch } => format!(
             "the submissions of epoch {epoch} of market {market} expired before its batches could be made; it gets none"
         ),
@@ -143,10 +150,6 @@ fn text_of(note: &Note) -> String {
             "a reorganisation dropped the release of epoch {epoch} of market {market} after its window had closed; its \
              batches stay delivered"
         ),
-        Note::StaysRolledOver { market, epoch } => format!(
-            "a reorganisation dropped the change of day of market {market} that epoch {epoch} showed, after the rewards of \
-             the day before were due; what the relayer was told of them stays, and they are told again when that day ends"
-        ),
         Note::StaysSubmitted(batch) => {
             let (market, epoch, cid) = (batch.market, batch.epoch, &batch.batch_cid);
             format!(
@@ -163,6 +166,24 @@ fn text_of(note: &Note) -> String {
             }
             ref other => format!("{} of market {} at block {block}", other.name(), event.market),
         },
+    }
+}
+
+/// What is told of a market's days.
+fn text_of_day(note: &Note) -> String {
+    match note {
+        Note::ImplausibleDay { market, day } => format!(
+            "day {day} of market {market} is set aside: it is too far ahead of the last one; check the nodes and the contract"
+        ),
+        Note::DayCorrected { market, epoch, from, to } => format!(
+            "epoch {epoch} of market {market} was released in day {to}, and the one before in day {from}: a node has told a wrong day; the \
+             rewards of day {to} are told again when it ends"
+        ),
+        Note::StaysRolledOver { market, epoch } => format!(
+            "a reorganisation dropped the change of day of market {market} that epoch {epoch} showed, after the rewards of \
+             the day before were due; what the relayer was told of them stays, and they are told again when that day ends"
+        ),
+        _ => String::new(),
     }
 }
 

@@ -187,7 +187,11 @@ impl Progress {
     /// No progress yet.
     #[must_use]
     pub fn new(clock: &Clock) -> Self {
-        Self { clock: clock.clone(), started: clock.unix().as_secs(), state: Mutex::default() }
+        Self {
+            clock: clock.clone(),
+            started: u64::try_from(clock.unix().as_nanos()).unwrap_or(u64::MAX),
+            state: Mutex::default(),
+        }
     }
 
     /// When it began, in Unix seconds: the same for all incarnations of the actors.

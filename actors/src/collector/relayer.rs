@@ -20,7 +20,7 @@ use relay_client::{CallError, RelayClient};
 use retry::{Attempts, table::RELAYER};
 use store_collector::{
     operations::{CHANGE_OUTBOX, READ_OUTBOX},
-    outbox::{Entry, Hold, Holds, Lane, Outbox, Stage},
+    outbox::{After, Entry, Hold, Holds, Lane, Outbox, Stage},
 };
 use supervision::{Actor, Context, Failure, Inbox};
 
@@ -59,6 +59,8 @@ pub struct Relayer {
     has_tried: bool,
     /// When the next call may be sent again.
     again_at: Instant,
+    /// The last action of an operator that was there at the last look.
+    last_order: Option<String>,
 }
 
 /// What follows a step.
@@ -67,7 +69,7 @@ enum Next {
     Now,
     /// Another one when a message comes, or after this pause.
     Idle(Duration),
-    /// Another one after this pause, whatever comes.
+    /// Another one after this pause, whatever message comes.
     Pause(Duration),
 }
 
@@ -90,19 +92,24 @@ impl Relayer {
             attempts: LaneAttempts::new(),
             has_tried: false,
             again_at: now,
+            last_order: None,
         }
     }
 
     /// Reads the lane, and makes the first of its calls.
     async fn step(&mut self, cx: &Context) -> Result<Next, Cause> {
         let lane = self.read().await?;
+        let may_try = lane.holds.denied.is_none() || !self.has_tried;
+        // What an operator has paused is kept, however much it is.
+        if lane.holds.paused.is_some() {
+            return Ok(Next::Idle(LOOK_EVERY));
+        }
         if let Some(first) = lane.waiting.first().filter(|_| lane.depth(Stage::Waiting) > MOST_WAITING) {
             let first = first.clone();
             self.bury(Stage::Waiting, &first, "the lane was full").await?;
             return Ok(Next::Now);
         }
-        let may_try = lane.holds.denied.is_none() || !self.has_tried;
-        if lane.holds.paused.is_some() || !may_try {
+        if !may_try {
             return Ok(Next::Idle(LOOK_EVERY));
         }
         self.has_tried = true;
@@ -125,32 +132,56 @@ impl Relayer {
     async fn read(&mut self) -> Result<Lane, Cause> {
         let mut session = self.chain.services.store.session(READ_OUTBOX).await?;
         let lane = self.outbox.lane(&mut session, &self.market, PAGE).await?;
+        self.last_order.clone_from(&lane.last_order);
         let now = self.chain.progress.clock().now();
         self.count(|all| all.seen(&lane, now));
         Ok(lane)
     }
 
-    /// Makes the calls that wait, and notes each as accepted before the next one: a repeated call never comes after a later one.
+    /// Makes the calls that wait, and notes each as accepted before the next one: a repeated call never comes after a later one. It ends
+    /// where the lane is another than it was read: an operator may have thrown a call away, or paused the lane.
     async fn drain(&mut self, cx: &Context, lane: &Lane) -> Result<Next, Cause> {
-        for entry in &lane.waiting {
+        let mut waiting = lane.waiting.iter().peekable();
+        while let Some(entry) = waiting.next() {
             if let Some(next) = self.deliver(cx, Stage::Waiting, entry, &lane.holds).await? {
                 return Ok(next);
             }
-            if !self.note(Stage::Waiting, entry).await?.is_free() {
+            let After { holds, first } = self.note(Stage::Waiting, entry).await?;
+            let is_next = waiting.peek().is_some_and(|next| first.as_ref() == Some(&next.id));
+            if !holds.is_free() || !is_next {
                 break;
             }
         }
         Ok(Next::Now)
     }
 
-    /// Notes that the relayer has accepted a call. Returns what keeps the lane from sending more.
-    async fn note(&mut self, stage: Stage, entry: &Entry) -> Result<Holds, Cause> {
+    /// Waits before the next attempt. An action of an operator ends it: it may be about this lane.
+    async fn pause(&mut self, cx: &Context, pause: Duration) {
+        let clock = cx.clock();
+        let until = clock.now() + pause;
+        loop {
+            let rest = until.saturating_duration_since(clock.now());
+            cx.pause(clock.sleep(rest.min(LOOK_EVERY))).await;
+            if cx.is_stopping() || clock.now() >= until {
+                return;
+            }
+            let before = self.last_order.clone();
+            // While Redis does not answer there is no order.
+            if self.read().await.is_ok() && self.last_order != before {
+                return;
+            }
+            cx.progress();
+        }
+    }
+
+    /// Notes that the relayer has accepted a call. Returns what is in the lane then.
+    async fn note(&mut self, stage: Stage, entry: &Entry) -> Result<After, Cause> {
         // A connection for this alone: a slow relayer must hold none.
         let mut session = self.chain.services.store.session(CHANGE_OUTBOX).await?;
-        let holds = self.outbox.delivered(&mut session, &self.market, stage, &entry.id).await?;
+        let after = self.outbox.delivered(&mut session, &self.market, stage, &entry.id).await?;
         self.accepted = None;
         points::RELAYER_AFTER_WRITE.pass().await?;
-        Ok(holds)
+        Ok(after)
     }
 
     /// Makes a call. Returns `None` once the relayer has accepted it, else what follows.
@@ -299,7 +330,7 @@ impl Actor for Relayer {
                     failed.succeeded();
                     match next {
                         Next::Now => {}
-                        Next::Pause(pause) => cx.pause(clock.sleep(pause)).await,
+                        Next::Pause(pause) => self.pause(cx, pause).await,
                         Next::Idle(pause) => {
                             let until = clock.now() + pause;
                             tokio::select! {

@@ -4,22 +4,24 @@
 //! - what an end of an epoch has made due becomes calls once: the calls join the market's lane in the step that removes the plan. A
 //!   crash between any two steps repeats the reading and no call; a second one by mistake does no harm;
 //! - counters are read in slices of a bounded size, one command each; broken ones are reported and left out;
-//! - a node that does not answer holds up past days alone.
+//! - a plan that can't be settled, such as one whose key is of another type, is told of and tried again, and holds up no other; a node
+//!   that does not answer holds up past days alone.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use domain::{
     chain::ContractAddress,
     collector::{RewardPlan, RewardRules},
 };
+use errors::one_line;
 use evm::views::Moment;
 use retry::{Attempts, table::REWARDS};
 use store_collector::{
     ChainStore,
-    operations::FIND_REWARDS,
+    operations::{FIND_REWARDS, READ_REWARDS},
     rewards::{Due, Frozen, MOST_SLOTS, SLICE, StoredPlan},
 };
-use store_redis::Session;
+use store_redis::{Session, StoreError};
 use supervision::{Actor, Address, Context, Failure, Inbox};
 
 use super::{
@@ -37,54 +39,114 @@ use crate::{
 /// How often plans are looked for that nobody has woken it for, such as those of another tracker.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
+/// How often it looks whether the chain is known, after a start.
+const BEGIN_EVERY: Duration = Duration::from_millis(500);
+
 /// The actor.
 pub struct Rewards {
     chain: CollectorServices,
     market: ContractAddress,
     /// The edge to the market's lane of the relayer.
     relayer: Address<Wake>,
+    /// The plans that could not be settled at the last look.
+    held: BTreeSet<String>,
 }
 
 impl Rewards {
     /// The rewards of this market, which wake its lane of the relayer.
     #[must_use]
     pub fn new(chain: CollectorServices, market: ContractAddress, relayer: Address<Wake>) -> Self {
-        Self { chain, market, relayer }
+        Self { chain, market, relayer, held: BTreeSet::new() }
     }
 
     fn rules(&self) -> &RewardRules {
         &self.chain.settings.rewards
     }
 
-    /// Settles all plans. Those that need a node come last.
-    async fn run_once(&mut self, cx: &Context) -> Result<(), Cause> {
-        let Some(store) = self.chain.chain_store() else { return Ok(()) };
+    /// Settles all plans, each by itself: one that can't be settled holds up no other. Those that need a node come last. Returns whether
+    /// all are settled.
+    async fn run_once(&mut self, cx: &Context) -> Result<bool, Cause> {
+        let Some(store) = self.chain.chain_store() else { return Ok(true) };
         points::REWARDS_BEFORE_READ.pass().await?;
         let mut session = self.chain.services.store.session(FIND_REWARDS).await?;
         let mut due = store.due_rewards(&mut session, &self.market).await?;
         if self.begin(&store, &mut session, &due).await? {
             due = store.due_rewards(&mut session, &self.market).await?;
         }
+        self.chain.services.note_faults(&due.faults);
         self.count(|all| all.due = due.plans.len() as u64);
         let is_past = |stored: &&StoredPlan| matches!(stored.plan, RewardPlan::PastDays { .. });
         let (past, others): (Vec<_>, Vec<_>) = due.plans.iter().partition(is_past);
-        for stored in others {
-            let (frozen, eligible) = self.numbers(cx, &store, &mut session, &stored.plan).await?;
-            self.settle(cx, &store, &mut session, stored, frozen, eligible).await?;
+        let mut held = BTreeSet::new();
+        for stored in others.into_iter().chain(past) {
+            let settled = if is_past(&stored) {
+                self.past(cx, &store, &mut session, stored, &due).await
+            } else {
+                self.slots(cx, &store, &mut session, stored).await
+            };
+            match settled {
+                Ok(()) => {}
+                Err(cause)
+                    if cause.is_of_epoch() || matches!(cause, Cause::NoNodeCount(_) | Cause::Chain(_)) =>
+                {
+                    held.insert(stored.plan.id());
+                    self.hold(&stored.plan, cause);
+                }
+                Err(cause) => return Err(cause),
+            }
         }
-        for stored in past {
-            let days: Vec<u64> = stored.plan.past_days(self.rules());
-            let is_pending = |day: &u64| due.rollovers.values().any(|rollover| rollover.last_day == *day);
-            let days = self.hidden(cx, days.into_iter().filter(|day| !is_pending(day)).collect()).await?;
-            let counted = store.eligible_nodes(&mut session, &self.market, &days).await?;
-            points::REWARDS_AFTER_READ.pass().await?;
-            let nodes = counted.iter().map(|(day, counted)| (*day, counted.nodes)).collect();
-            let (calls, mut zero_days) = stored.plan.again(&nodes);
-            zero_days.retain(|day| counted.get(day).is_none_or(|counted| !counted.is_marked));
-            let frozen = Frozen { calls, zero_days };
-            self.settle(cx, &store, &mut session, stored, frozen, None).await?;
+        if held.is_empty() && !self.held.is_empty() {
+            let text = format!("all rewards of market {} that were due are in the outbox again", self.market);
+            let notice = Notice::new("rewards_go_on", Severity::Medium, self.place(None), text);
+            let _ = self.chain.notifier.try_send(notice);
         }
-        Ok(())
+        self.held = held;
+        Ok(self.held.is_empty())
+    }
+
+    /// A plan can't be settled now. Told once, since an operator may have to mend a key.
+    fn hold(&self, plan: &RewardPlan, cause: Cause) {
+        let why = one_line(&cause);
+        self.report(cause);
+        if !self.held.contains(&plan.id()) {
+            let text =
+                format!("{plan} of market {} can't be told to the relayer, and wait: {why}", self.market);
+            self.tell("rewards_held", Severity::High, plan, text);
+        }
+    }
+
+    /// Settles a plan about slots.
+    async fn slots(
+        &self,
+        cx: &Context,
+        store: &ChainStore,
+        session: &mut Session,
+        stored: &StoredPlan,
+    ) -> Result<(), Cause> {
+        let (frozen, eligible) = self.numbers(cx, store, session, &stored.plan).await?;
+        self.settle(cx, store, session, stored, frozen, eligible).await
+    }
+
+    /// Settles a plan about past days.
+    async fn past(
+        &self,
+        cx: &Context,
+        store: &ChainStore,
+        session: &mut Session,
+        stored: &StoredPlan,
+        due: &Due,
+    ) -> Result<(), Cause> {
+        let days: Vec<u64> = stored.plan.past_days(self.rules());
+        let is_pending = |day: &u64| due.rollovers.values().any(|rollover| rollover.last_day == *day);
+        let days = self.hidden(cx, days.into_iter().filter(|day| !is_pending(day)).collect()).await?;
+        let (counted, faults) = store.eligible_nodes(session, &self.market, &days).await?;
+        // A day whose set can't be read is left out: it is told again with the next change of day.
+        self.chain.services.note_faults(&faults);
+        points::REWARDS_AFTER_READ.pass().await?;
+        let nodes = counted.iter().map(|(day, counted)| (*day, counted.nodes)).collect();
+        let (calls, mut zero_days) = stored.plan.again(&nodes);
+        zero_days.retain(|day| counted.get(day).is_none_or(|counted| !counted.is_marked));
+        self.settle(cx, store, session, stored, Frozen { calls, zero_days }, None).await
     }
 
     /// Plans that past days are told once after the start of the program. Returns whether a plan was added.
@@ -112,7 +174,9 @@ impl Rewards {
         let (RewardPlan::Periodic { day, .. } | RewardPlan::Final { day, .. }) = *plan else {
             return Ok((Frozen::default(), None));
         };
-        let nodes = store.node_count(session).await?.ok_or(NoNodeCount)?;
+        let (nodes, faults) = store.node_count(session).await?;
+        self.chain.services.note_faults(&faults);
+        let nodes = nodes.ok_or(NoNodeCount)?;
         if nodes > MOST_SLOTS {
             let market = self.market;
             self.tell("too_many_slots", Severity::High, plan, format!(
@@ -131,13 +195,18 @@ impl Rewards {
             first = until + 1;
             cx.progress();
         }
-        let counted = store.eligible_nodes(session, &self.market, &[day]).await?;
+        let (counted, faults) = store.eligible_nodes(session, &self.market, &[day]).await?;
         points::REWARDS_AFTER_READ.pass().await?;
-        let eligible = counted.get(&day).copied().unwrap_or_default();
+        let eligible = counted.get(&day).map(|counted| counted.nodes);
         let is_over = matches!(plan, RewardPlan::Final { .. });
-        let zero_days = (is_over && eligible.nodes == 0).then_some(day);
-        let calls = plan.pieces(&slots, eligible.nodes, self.rules());
-        Ok((Frozen { calls, zero_days: zero_days.into_iter().collect() }, Some(eligible.nodes)))
+        if let (None, true, Some(fault)) = (eligible, is_over, faults.first()) {
+            // Of a day that is over the number is told: without it the plan waits.
+            return Err(StoreError::new(READ_REWARDS, &*fault.key, fault.kind, &fault.detail).into());
+        }
+        self.chain.services.note_faults(&faults);
+        let zero_days = (is_over && eligible == Some(0)).then_some(day);
+        let calls = plan.pieces(&slots, eligible.unwrap_or_default(), self.rules());
+        Ok((Frozen { calls, zero_days: zero_days.into_iter().collect() }, eligible))
     }
 
     /// The days of these whose eligible nodes the contract of the market does not show.
@@ -252,7 +321,13 @@ impl Actor for Rewards {
             };
             next = clock.now() + LOOK_EVERY;
             match done {
-                Ok(()) => attempts.succeeded(),
+                Ok(true) => {
+                    attempts.succeeded();
+                    if self.chain.chain_store().is_none() {
+                        next = clock.now() + BEGIN_EVERY;
+                    }
+                }
+                Ok(false) => next = clock.now() + attempts.failed(),
                 Err(cause) if cause.is_fatal() => {
                     return Err(self.chain.services.fatal(self.error(cause)));
                 }

@@ -59,7 +59,9 @@ pub(super) enum Cause {
 
 /// Nobody has written how many nodes there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("TotalNodesCount is not there, so the slots are not known; check whether the contract answers")]
+#[error(
+    "TotalNodesCount has no number of nodes, so the slots are not known; check whether the contract answers, and who else writes that key"
+)]
 pub struct NoNodeCount;
 
 /// All workers were busy for too long.

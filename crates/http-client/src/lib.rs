@@ -74,14 +74,29 @@ pub enum HttpError {
     #[error("the connection failed")]
     Connection(#[source] hyper_util::client::legacy::Error),
     /// The body exceeds the caller's limit.
-    #[error("the answer is larger than {limit} bytes")]
+    #[error("the answer, with status {status}, is larger than {limit} bytes")]
     Oversized {
+        /// Its status: for some callers it says enough.
+        status: StatusCode,
         /// The limit, in bytes.
         limit: usize,
     },
     /// The connection ended within the body.
     #[error("the answer broke off")]
     Incomplete(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl HttpError {
+    /// The answer without its body, if that was too large: for callers to whom the status says enough.
+    ///
+    /// # Errors
+    /// Any other error.
+    pub fn without_body(self) -> Result<Answer, Self> {
+        match self {
+            Self::Oversized { status, .. } => Ok(Answer { status, retry_after: None, body: Bytes::new() }),
+            other => Err(other),
+        }
+    }
 }
 
 impl HttpClient {
@@ -206,11 +221,12 @@ fn pool() -> Builder {
 }
 
 async fn read(response: Response<Incoming>, max_answer: usize) -> Result<Bytes, HttpError> {
+    let status = response.status();
     let body = Limited::new(response.into_body(), max_answer).collect().await;
     // `Limited` boxes both its own error and that of the connection.
     body.map(http_body_util::Collected::to_bytes).map_err(|source| {
         match source.downcast_ref::<LengthLimitError>() {
-            Some(_) => HttpError::Oversized { limit: max_answer },
+            Some(_) => HttpError::Oversized { status, limit: max_answer },
             None => HttpError::Incomplete(source),
         }
     })

@@ -168,7 +168,7 @@ impl RelayClient {
     /// Makes a call of a market with its idempotency key. The time in which it waits for others does not count as its own.
     ///
     /// # Errors
-    /// [`CallError`] unless the relayer has answered 200 as a whole.
+    /// [`CallError`] unless the relayer has answered 200. Of a very large answer the status counts alone.
     pub async fn call(&self, market: &ContractAddress, call: &RelayCall, key: &str) -> Result<(), CallError> {
         // It is never closed.
         let _place = self.calls.acquire().await.ok();
@@ -177,6 +177,7 @@ impl RelayClient {
         let answer = tokio::time::timeout(self.timeout, post).await;
         let Answer { status, retry_after, body } = answer
             .map_err(|_| CallError::Late { path, within: self.timeout })?
+            .or_else(HttpError::without_body)
             .map_err(|cause| CallError::NoAnswer { path, cause })?;
         let status = status.as_u16();
         if Verdict::of(status) == Verdict::Delivered {

@@ -29,6 +29,12 @@ struct Details {
     buffer_epoch: u64,
 }
 
+/// The change of day in details that a predecessor wrote; `None` if it can't be read.
+pub(crate) fn rollover_of(details: &str) -> Option<Rollover> {
+    let details: Details = serde_json::from_str(details).ok()?;
+    Some(Rollover { last_day: details.last_day.parse().ok()?, buffer_epoch: details.buffer_epoch })
+}
+
 impl ChainStore {
     /// Adds the writes of an effect on days and rewards.
     pub(crate) fn add_of_days(&self, all: &mut CompareAndSet, effect: &Effect) {
@@ -120,13 +126,9 @@ impl ChainStore {
         for (market, epoch) in wanted {
             let key = keys.rollover_details(&market, epoch);
             let details = replies.take::<Option<String>>(&key)?.flatten().unwrap_or_default();
-            match serde_json::from_str(&details)
-                .ok()
-                .and_then(|it: Details| Some((it.last_day.parse().ok()?, it.buffer_epoch)))
-            {
-                Some((last_day, buffer_epoch)) => {
-                    let rollovers = &mut left.entry(market).or_default().rollovers;
-                    rollovers.insert(epoch, Rollover { last_day, buffer_epoch });
+            match rollover_of(&details) {
+                Some(rollover) => {
+                    left.entry(market).or_default().rollovers.insert(epoch, rollover);
                 }
                 None => {
                     let detail = format!(

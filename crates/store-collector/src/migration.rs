@@ -8,19 +8,23 @@
 //! | `SlotSubmissionsKey`, `EligibleSlotSubmissionsKey` of slots 1 to `TotalNodesCount` | where the new market has none |
 //! | `EligibleNodeByDayKey` | joined |
 //! | `CurrentDayKey` with its TTL, `LastKnownDayKey` | where the new market has none |
-//! | `DayRolloverEpochMarkerSetKey` with `DayRolloverEpochMarkerDetailsKey` | changes of day that the new market does not have |
+//! | `DayRolloverEpochMarkerSetKey` with `DayRolloverEpochMarkerDetailsKey` | changes of day that the new market does not have, with the counters
+//! of their days, unless a tracker follows the new market already: it would not read them |
 //!
 //! Not copied: windows and batches, since epochs are released for each market by itself; values of contracts, since the new market has
 //! its own; the outbox, since a call names its market.
+
+use std::collections::BTreeSet;
 
 use domain::chain::ContractAddress;
 use serde::Serialize;
 use store_redis::{Batch, ErrorKind, Fault, Replies, Session, StoreError};
 
 use crate::{
+    days::rollover_of,
     keys::{ChainKeys, ELIGIBLE_NODES, ELIGIBLE_SLOT, ROLLOVER_DETAILS, SLOT},
     operations::MIGRATE_MARKET,
-    rewards::{MOST_SLOTS, SLICE},
+    rewards::{MOST_SLOTS, SLICE, node_count_of},
 };
 
 /// The most members of a set that are copied.
@@ -81,8 +85,19 @@ pub async fn migrate(
     all.done.today = there.into_iter().flatten().find_map(|day| day.parse().ok());
     let Some(today) = all.done.today else { return Ok(all.done) };
     let nodes = all.texts(&[keys.nodes()]).await?.pop().flatten();
-    let nodes = nodes.and_then(|nodes| nodes.parse().ok()).unwrap_or(0).min(MOST_SLOTS);
-    for day in today.saturating_sub(days.saturating_sub(1)).max(1)..=today {
+    let Some(nodes) = nodes.and_then(|nodes| node_count_of(nodes.as_bytes())).filter(|nodes| *nodes > 0)
+    else {
+        // Nothing else is copied either: with the day the new market would seem to have been migrated.
+        let detail = "it has no number of nodes, so the slots are not known, and nothing is copied";
+        all.done.faults.push(Fault::new(keys.nodes(), ErrorKind::Malformed, detail));
+        return Ok(all.done);
+    };
+    let nodes = nodes.min(MOST_SLOTS);
+    let changes = all.changes(from, to).await?;
+    let mut wanted: BTreeSet<u64> = (today.saturating_sub(days.saturating_sub(1)).max(1)..=today).collect();
+    // The rewards of these days are not told yet, and need what was counted in them.
+    wanted.extend(changes.iter().filter_map(|(_, text)| rollover_of(text)).map(|rollover| rollover.last_day));
+    for day in wanted {
         let sets = [from, to].map(|market| ChainKeys::eligible_nodes(market, day));
         all.join(ELIGIBLE_NODES.name, day, sets).await?;
         let eligible = |market, slot| ChainKeys::eligible_slot(market, day, slot);
@@ -91,7 +106,7 @@ pub async fn migrate(
         let slot_of = |market, slot| keys.slot(market, day, slot);
         all.counters(SLOT.name, day, nodes, |slot| [slot_of(from, slot), slot_of(to, slot)]).await?;
     }
-    all.rollovers(from, to).await?;
+    all.rollovers(to, changes).await?;
     // Last: with it the new market is known to go on from here.
     all.day(crate::keys::CURRENT_DAY.name, [current, keys.current_day(to)]).await?;
     all.day(crate::keys::LAST_KNOWN_DAY.name, [last, keys.last_known_day(to)]).await?;
@@ -171,7 +186,10 @@ impl Copying<'_> {
                     Some(there) => row.kept += u64::from(there != text),
                 }
             }
-            row.copied += self.add(&wanted).await?;
+            let copied = self.add(&wanted).await?;
+            // What is of another type, or came meanwhile, stays.
+            row.kept += wanted.len() as u64 - copied;
+            row.copied += copied;
         }
         self.done.keys.push(row);
         Ok(())
@@ -198,7 +216,7 @@ impl Copying<'_> {
             self.done.faults.push(Fault::new(&old, ErrorKind::TooLarge, detail));
             members.truncate(MOST_MEMBERS);
         }
-        let there: std::collections::BTreeSet<_> = there.into_iter().collect();
+        let there: BTreeSet<_> = there.into_iter().collect();
         members.retain(|member| !there.contains(member));
         let mut row = CopiedKeys { key: name, day: Some(day), found, ..CopiedKeys::default() };
         for members in members.chunks(SLICE as usize) {
@@ -217,23 +235,46 @@ impl Copying<'_> {
         Ok(())
     }
 
-    /// Copies the changes of day whose rewards are not due: the details first, since a marker without them can't be read.
-    async fn rollovers(&mut self, from: &ContractAddress, to: &ContractAddress) -> Result<(), StoreError> {
-        let (old, new) = (self.keys.rolled_over(from), self.keys.rolled_over(to));
+    /// The changes of day of the old market whose rewards are not due, each with its details; none where a tracker follows the new market.
+    async fn changes(
+        &mut self,
+        from: &ContractAddress,
+        to: &ContractAddress,
+    ) -> Result<Vec<(u64, String)>, StoreError> {
+        let (old, followed) = (self.keys.rolled_over(from), self.keys.market(to));
         let mut batch = Batch::new();
         batch.cmd("SMEMBERS", &old);
+        batch.cmd("EXISTS", &followed);
         let answers = self.session.run(MIGRATE_MARKET, &old, batch).await?;
         let mut replies = Replies::new(MIGRATE_MARKET, answers);
         let members: Vec<Vec<u8>> = replies.take(&old)?.unwrap_or_default();
+        let is_followed = replies.take::<bool>(&followed)?.unwrap_or_default();
         self.done.faults.extend(replies.into_faults());
         let text = |member: Vec<u8>| String::from_utf8(member).ok()?.parse::<u64>().ok();
         let epochs: Vec<u64> = members.into_iter().filter_map(text).take(SLICE as usize).collect();
+        if is_followed && !epochs.is_empty() {
+            let detail = format!(
+                "{} changes of day are not copied, since the new market is followed already and would not read them",
+                epochs.len()
+            );
+            self.done.faults.push(Fault::new(&old, ErrorKind::Refused, detail));
+            return Ok(Vec::new());
+        }
         let details: Vec<String> =
             epochs.iter().map(|epoch| self.keys.rollover_details(from, *epoch)).collect();
         let texts = self.texts(&details).await?;
+        Ok(epochs.into_iter().zip(texts).filter_map(|(epoch, text)| Some((epoch, text?))).collect())
+    }
+
+    /// Copies changes of day: the details first, since a marker without them can't be read.
+    async fn rollovers(
+        &mut self,
+        to: &ContractAddress,
+        changes: Vec<(u64, String)>,
+    ) -> Result<(), StoreError> {
+        let new = self.keys.rolled_over(to);
         let mut row = CopiedKeys { key: ROLLOVER_DETAILS.name, ..CopiedKeys::default() };
-        for (epoch, text) in epochs.into_iter().zip(texts) {
-            let Some(text) = text else { continue };
+        for (epoch, text) in changes {
             row.found += 1;
             let key = self.keys.rollover_details(to, epoch);
             match self.texts(std::slice::from_ref(&key)).await?.pop().flatten() {

@@ -8,7 +8,7 @@
 --   holds:   how many, then each: field of the hold, value or '' to remove it
 --   notes:   how many, then each: field, value, which are added to each call at its new stage
 --   ids:     to the end, the calls
--- Answers how many calls were moved, and the fields `paused` and `denied` of the hold.
+-- Answers how many calls were moved, the fields `paused` and `denied` of the hold, and the first call that is at `from` then.
 local at = 0
 local function take()
   at = at + 1
@@ -61,4 +61,5 @@ if audit ~= '' then
   redis.call('XADD', audit, 'MAXLEN', audited, '*', 'action', text, 'calls', moved)
 end
 local hold = redis.call('HMGET', KEYS[1], 'paused', 'denied')
-return { moved, hold[1] or '', hold[2] or '' }
+local first = redis.call('XRANGE', from, '-', '+', 'COUNT', 1)[1]
+return { moved, hold[1] or '', hold[2] or '', first and first[1] or '' }

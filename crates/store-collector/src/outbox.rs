@@ -16,7 +16,7 @@ use store_redis::{Batch, ErrorKind, Family, Lua, Operation, Replies, Session, St
 use crate::{
     keys::{AGAIN, ChainKeys, DEAD, MOST_ASIDE, MOST_AUDITED, MOST_SENT, SENT, WAITING},
     operations::{CHANGE_OUTBOX, READ_OUTBOX},
-    values::{read, take_time, text},
+    values::{take_time, text},
 };
 
 pub use actions::{Action, ActionError, Audited, Selection};
@@ -99,6 +99,13 @@ pub struct Entry {
     pub why: Option<String>,
 }
 
+/// Whether a text has the form of an id.
+#[must_use]
+pub fn is_id(text: &str) -> bool {
+    let (millis, number) = text.split_once('-').unwrap_or((text, "0"));
+    [millis, number].iter().all(|part| part.parse::<u64>().is_ok())
+}
+
 impl Entry {
     /// The call.
     ///
@@ -143,6 +150,15 @@ impl Holds {
     }
 }
 
+/// What is there after a move.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct After {
+    /// What keeps the lane from sending.
+    pub holds: Holds,
+    /// The first call of the stage, by its id: an operator may have thrown away the one that was the second before.
+    pub first: Option<String>,
+}
+
 /// The lane of a market, as it was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lane {
@@ -156,6 +172,8 @@ pub struct Lane {
     pub again: Option<Entry>,
     /// How many calls there are at each stage.
     pub depths: BTreeMap<Stage, u64>,
+    /// The last action of an operator on any lane, by its id in the audit log.
+    pub last_order: Option<String>,
 }
 
 impl Lane {
@@ -241,6 +259,8 @@ impl Outbox {
         for stage in Stage::ALL {
             batch.cmd("XLEN", stage.key(&self.keys, market));
         }
+        let audit = self.keys.audit();
+        batch.cmd("XREVRANGE", &audit).arg(&["+", "-", "COUNT", "1"]);
         let mut replies = Replies::new(READ_OUTBOX, session.run(READ_OUTBOX, &waiting, batch).await?);
         let (seconds, micros): (u64, u64) = replies.required(&waiting)?;
         let [paused, denied] = replies.required::<[Option<String>; 2]>(&hold)?;
@@ -250,15 +270,20 @@ impl Outbox {
             waiting: take_entries(&mut replies, &waiting)?,
             again: take_entries(&mut replies, &again)?.pop(),
             depths: BTreeMap::new(),
+            last_order: None,
         };
         for stage in Stage::ALL {
             lane.depths.insert(stage, replies.required(&stage.key(&self.keys, market))?);
         }
+        let orders: Vec<(String, Vec<String>)> = replies.required(&audit)?;
+        lane.last_order = orders.into_iter().next().map(|(id, _)| id);
         Ok(lane)
     }
 
     fn hold(&self, key: &str, text: Option<String>) -> Result<Option<Hold>, StoreError> {
-        text.filter(|text| !text.is_empty()).map(|text| read(key, &text)).transpose()
+        text.filter(|text| !text.is_empty())
+            .map(|text| serde_json::from_str(&text).map_err(|error| malformed(READ_OUTBOX, key, error)))
+            .transpose()
     }
 
     /// At most `most` calls of a stage from `first` on, an id or `-`. One round trip.
@@ -280,7 +305,7 @@ impl Outbox {
         take_entries(&mut replies, &key)
     }
 
-    /// The relayer has accepted this call of a stage. Returns what keeps the lane from sending more. One round trip.
+    /// The relayer has accepted this call of a stage. Returns what is there then. One round trip.
     ///
     /// # Errors
     /// [`StoreError`] when it is not known whether this was written: then the call may be sent again, with the same key.
@@ -290,7 +315,7 @@ impl Outbox {
         market: &ContractAddress,
         stage: Stage,
         id: &str,
-    ) -> Result<Holds, StoreError> {
+    ) -> Result<After, StoreError> {
         // One that was sent again is among the sent ones already.
         let to = (stage == Stage::Waiting).then_some(Stage::Sent);
         let ids = [id.to_owned()];
@@ -299,8 +324,8 @@ impl Outbox {
         Ok(self.run(session, market, step).await?.1)
     }
 
-    /// The relayer has refused this call of a stage for good: it goes to the dead ones with the reason. Returns what keeps the lane from
-    /// sending more. One round trip.
+    /// The relayer has refused this call of a stage for good: it goes to the dead ones with the reason. Returns what is there then. One
+    /// round trip.
     ///
     /// # Errors
     /// [`StoreError`] when it is not known whether this was written.
@@ -311,7 +336,7 @@ impl Outbox {
         stage: Stage,
         id: &str,
         why: &str,
-    ) -> Result<Holds, StoreError> {
+    ) -> Result<After, StoreError> {
         let ids = [id.to_owned()];
         let notes = vec![(WHY_FIELD, why)];
         let step = Move { ids: &ids, notes, ..Move::between(stage, Some(Stage::Dead)) };
@@ -332,13 +357,13 @@ impl Outbox {
         self.run(session, market, step).await.map(|_| ())
     }
 
-    /// Makes a move. Returns how many calls were moved, and what keeps the lane from sending now.
+    /// Makes a move. Returns how many calls were moved, and what is there then.
     async fn run(
         &self,
         session: &mut Session,
         market: &ContractAddress,
         step: Move<'_>,
-    ) -> Result<(u64, Holds), StoreError> {
+    ) -> Result<(u64, After), StoreError> {
         let (key, operation) = (self.keys.hold(market), CHANGE_OUTBOX);
         let of = |stage: Stage| stage.key(&self.keys, market);
         // As good as no limit: a lane is shorter than that, since Redis could not hold it.
@@ -363,8 +388,9 @@ impl Outbox {
             })
             .await?;
         let mut replies = Replies::new(operation, answers);
-        let (moved, paused, denied): (u64, String, String) = replies.required(&key)?;
-        Ok((moved, Holds { paused: self.hold(&key, Some(paused))?, denied: self.hold(&key, Some(denied))? }))
+        let (moved, paused, denied, first): (u64, String, String, String) = replies.required(&key)?;
+        let holds = Holds { paused: self.hold(&key, Some(paused))?, denied: self.hold(&key, Some(denied))? };
+        Ok((moved, After { holds, first: Some(first).filter(|first| !first.is_empty()) }))
     }
 }
 

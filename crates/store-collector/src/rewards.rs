@@ -9,14 +9,14 @@ use domain::{
     chain::ContractAddress,
     collector::{RelayCall, RewardPlan, Rollover},
 };
-use store_redis::{Batch, ErrorKind, Fault, KeyType, Operation, Replies, Session, StoreError};
+use store_redis::{Batch, ErrorKind, Fault, KeyType, Replies, Session, StoreError};
 
 use crate::{
     ChainKeys, ChainStore,
     compare_and_set::{CompareAndSet, Written},
     keys::ZERO_TTL,
     operations::{FIND_REWARDS, FREEZE_REWARDS, PLAN_REWARDS, READ_REWARDS},
-    values::{parse, read, take_rollovers, text},
+    values::{parse, text},
 };
 
 /// The most slots of a market. Other programs write their number too: one that is wrong must not fill the memory.
@@ -42,6 +42,8 @@ pub struct Due {
     pub rollovers: BTreeMap<u64, Rollover>,
     /// The epoch that was released last, and its day.
     pub last: Option<(u64, u64)>,
+    /// Plans and changes of day that can't be read. They are left where they are, and hold up no other.
+    pub faults: Vec<Fault>,
 }
 
 /// What the finalizers have counted of a day.
@@ -85,11 +87,23 @@ impl ChainStore {
         let mut replies = Replies::new(operation, session.run(operation, &plans, batch).await?);
         self.check_identity(operation, replies.required::<Option<String>>(&keys.identity())?.as_deref())?;
         let mut due = Due::default();
-        for (_, text) in replies.required::<Vec<(String, String)>>(&plans)? {
-            due.plans.push(StoredPlan { plan: read(&plans, &text)?, text });
+        for (id, text) in replies.required::<Vec<(String, String)>>(&plans)? {
+            match serde_json::from_str(&text) {
+                Ok(plan) => due.plans.push(StoredPlan { plan, text }),
+                Err(error) => {
+                    due.faults.push(Fault::new(&plans, ErrorKind::Malformed, format!("plan {id}: {error}")))
+                }
+            }
         }
         due.plans.sort_by(|one, other| (one.plan.epoch(), &one.plan).cmp(&(other.plan.epoch(), &other.plan)));
-        due.rollovers = take_rollovers(&mut replies, &rollovers)?;
+        for (epoch, text) in replies.required::<Vec<(String, String)>>(&rollovers)? {
+            match epoch.parse().ok().zip(serde_json::from_str(&text).ok()) {
+                Some((epoch, rollover)) => drop(due.rollovers.insert(epoch, rollover)),
+                None => {
+                    due.faults.push(Fault::new(&rollovers, ErrorKind::Malformed, format!("epoch {epoch}")))
+                }
+            }
+        }
         let [current, day] = replies.required::<[Option<String>; 2]>(&fields)?;
         due.last = parse(&fields, current.as_deref())?.zip(parse(&fields, day.as_deref())?);
         Ok(due)
@@ -113,17 +127,25 @@ impl ChainStore {
         all.run(session, PLAN_REWARDS, &key).await.map(|_| ())
     }
 
-    /// The number of nodes, as it was written last; `None` where nobody has. One round trip.
+    /// The number of nodes, as it was written last; `None` where nobody has, where it is 0, which no market can have, and with a fault
+    /// where it is no number. One round trip.
     ///
     /// # Errors
-    /// [`StoreError`] when the server does not answer, or the key holds no number.
-    pub async fn node_count(&self, session: &mut Session) -> Result<Option<u64>, StoreError> {
+    /// [`StoreError`] when the server does not answer.
+    pub async fn node_count(&self, session: &mut Session) -> Result<(Option<u64>, Vec<Fault>), StoreError> {
         let (operation, key) = (READ_REWARDS, self.keys.nodes());
         let mut batch = Batch::new();
         batch.cmd("GET", &key);
         let mut replies = Replies::new(operation, session.run(operation, &key, batch).await?);
-        let count: Option<String> = replies.required(&key)?;
-        count.map(|count| number(operation, &key, &count)).transpose()
+        let text = replies.take::<Option<Vec<u8>>>(&key)?.flatten();
+        let mut count = None;
+        if let Some(text) = text {
+            count = node_count_of(&text);
+            if count.is_none() {
+                replies.fault(&key, ErrorKind::Malformed, "it is no number");
+            }
+        }
+        Ok((count.filter(|count| *count > 0), replies.into_faults()))
     }
 
     /// The slots of this range that have a counter of eligible submissions in a day, each with its number, and the counters that are no
@@ -161,17 +183,17 @@ impl ChainStore {
         Ok((counters, faults))
     }
 
-    /// What the finalizers have counted of these days. One round trip.
+    /// What the finalizers have counted of these days. A day whose set has another type is left out, with a fault. One round trip.
     ///
     /// # Errors
-    /// [`StoreError`] when the server does not answer, or a key holds another type.
+    /// [`StoreError`] when the server does not answer.
     pub async fn eligible_nodes(
         &self,
         session: &mut Session,
         market: &ContractAddress,
         days: &[u64],
-    ) -> Result<BTreeMap<u64, EligibleNodes>, StoreError> {
-        let Some(first) = days.first() else { return Ok(BTreeMap::new()) };
+    ) -> Result<(BTreeMap<u64, EligibleNodes>, Vec<Fault>), StoreError> {
+        let Some(first) = days.first() else { return Ok(Default::default()) };
         let (operation, route) = (READ_REWARDS, ChainKeys::eligible_nodes(market, *first));
         let mut batch = Batch::new();
         for day in days {
@@ -181,11 +203,13 @@ impl ChainStore {
         let mut replies = Replies::new(operation, session.run(operation, &route, batch).await?);
         let mut all = BTreeMap::new();
         for day in days {
-            let nodes = replies.required(&ChainKeys::eligible_nodes(market, *day))?;
-            let is_marked = replies.required(&self.keys.zero_count(market, *day))?;
-            all.insert(*day, EligibleNodes { nodes, is_marked });
+            let nodes = replies.take(&ChainKeys::eligible_nodes(market, *day))?;
+            let is_marked = replies.take(&self.keys.zero_count(market, *day))?;
+            if let (Some(nodes), Some(is_marked)) = (nodes, is_marked) {
+                all.insert(*day, EligibleNodes { nodes, is_marked });
+            }
         }
-        Ok(all)
+        Ok((all, replies.into_faults()))
     }
 
     /// Puts what becomes of a plan into the outbox, and removes the plan: all in one step, or nothing. Returns whether it was written; if
@@ -214,6 +238,9 @@ impl ChainStore {
     }
 }
 
-fn number(operation: Operation, key: &str, text: &str) -> Result<u64, StoreError> {
-    text.parse().map_err(|error| StoreError::caused(operation, key, ErrorKind::Malformed, error))
+/// The number of nodes in a text that other programs write too. One beyond 64 bits is a very large one.
+pub(crate) fn node_count_of(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?.trim();
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().unwrap_or(u64::MAX))
 }

@@ -214,6 +214,8 @@ pub fn needs_of_migration(migration: &Migration) -> Vec<Need> {
     of(ROLLED_OVER.name, &["SMEMBERS"], Some("SADD"));
     of(ROLLOVER_DETAILS.name, &["MGET"], Some("SET"));
     of(NODES.name, &["MGET"], None);
+    // Whether a tracker follows the new market.
+    of("tracker:chain:*", &["EXISTS"], None);
     all
 }
 

@@ -41,7 +41,10 @@ impl RelayerCall {
     #[must_use]
     pub fn is_taken(&self) -> bool {
         match self.answer {
-            RelayerAnswer::Accept | RelayerAnswer::Cut | RelayerAnswer::TakeAndSay(_) => true,
+            RelayerAnswer::Accept
+            | RelayerAnswer::AcceptAtLength(_)
+            | RelayerAnswer::Cut
+            | RelayerAnswer::TakeAndSay(_) => true,
             RelayerAnswer::Say(..) | RelayerAnswer::Close | RelayerAnswer::Hang => false,
         }
     }
@@ -52,6 +55,8 @@ impl RelayerCall {
 pub enum RelayerAnswer {
     /// It takes the call and says so: 200.
     Accept,
+    /// It takes the call and says so in so many bytes.
+    AcceptAtLength(usize),
     /// It takes the call, and answers this status all the same.
     TakeAndSay(u16),
     /// It takes the call, and the connection breaks in the middle of the answer.
@@ -178,7 +183,7 @@ async fn converse(client: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
         let (answer, after) = shared.take(call);
         tokio::time::sleep(after).await;
         let (status, retry_after) = match answer {
-            RelayerAnswer::Accept | RelayerAnswer::Cut => (200, None),
+            RelayerAnswer::Accept | RelayerAnswer::AcceptAtLength(_) | RelayerAnswer::Cut => (200, None),
             RelayerAnswer::TakeAndSay(status) => (status, None),
             RelayerAnswer::Say(status, retry_after) => (status, retry_after),
             RelayerAnswer::Close => return Ok(()),
@@ -186,7 +191,10 @@ async fn converse(client: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
         };
         let retry_after =
             retry_after.map_or_else(String::new, |seconds| format!("Retry-After: {seconds}\r\n"));
-        let body = r#"{"message":"from the relayer of the tests"}"#;
+        let mut body = r#"{"message":"from the relayer of the tests"}"#.to_owned();
+        if let RelayerAnswer::AcceptAtLength(length) = answer {
+            body = " ".repeat(length);
+        }
         let head = format!("HTTP/1.1 {status} Said\r\n{retry_after}Content-Length: {}\r\n\r\n", body.len());
         if answer == RelayerAnswer::Cut {
             client.write_all(format!("{head}{{\"mess").as_bytes()).await?;

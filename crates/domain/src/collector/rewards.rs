@@ -70,7 +70,7 @@ pub enum RewardPlan {
         today: u64,
         /// Days that are told by plans of their own.
         except: Vec<u64>,
-        /// When the program began, in Unix seconds, if that is the reason.
+        /// When the program began, in Unix nanoseconds, if that is the reason: two starts are never one.
         started: Option<u64>,
     },
 }

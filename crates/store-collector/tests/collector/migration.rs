@@ -98,3 +98,35 @@ async fn of_a_market_without_a_day_nothing_is_copied() {
     assert_eq!((done.today, done.keys), (None, vec![]));
     assert!(chain.contents().await.is_empty());
 }
+
+#[tokio::test]
+async fn a_change_of_day_is_copied_with_what_was_counted_in_its_day() {
+    let mut chain = two_markets().await;
+    let done = run(&chain, 1, false).await;
+    // Day 6 is not among the last days, and its rewards are due with epoch 19.
+    assert_eq!(copied(&done)[&("EligibleSlotSubmissionsKey", Some(6))], (750, 750, 0));
+    let many: u64 = chain.scene.run("GET", format!("EligibleSlotSubmissionsKey.{OTHER}.6.3")).await;
+    assert_eq!(many, 18);
+}
+
+#[tokio::test]
+async fn where_a_tracker_follows_the_new_market_no_change_of_day_is_copied_and_that_is_said() {
+    let mut chain = two_markets().await;
+    chain.scene.run::<()>("HSET", &[&format!("tracker:chain:{OTHER}:market"), "current", "9"]).await;
+    let done = run(&chain, 1, false).await;
+    assert_eq!(copied(&done)[&("DayRolloverEpochMarkerDetailsKey", None)], (0, 0, 0));
+    let told = done.faults.iter().any(|fault| fault.detail.contains("followed already"));
+    assert!(told, "{:?}", done.faults);
+}
+
+#[tokio::test]
+async fn without_a_number_of_nodes_nothing_is_copied_not_even_the_day() {
+    for count in ["many", "0", ""] {
+        let mut chain = two_markets().await;
+        chain.scene.run::<()>("SET", &["TotalNodesCount", count]).await;
+        let before = chain.contents().await;
+        let done = run(&chain, 1, false).await;
+        assert!(done.keys.is_empty() && done.faults.len() == 1, "{count}: {done:?}");
+        assert_eq!(chain.contents().await, before);
+    }
+}

@@ -189,12 +189,51 @@ async fn eligible_nodes_are_counted_by_days() {
     chain.scene.run::<()>("SADD", &[&format!("EligibleNodeByDayKey.{OTHER}.6"), "1"]).await;
     chain.scene.run::<()>("SET", &[&format!("ZeroCountKey.{MARKET}.5"), "true"]).await;
     let session = &mut chain.session().await;
-    let nodes = chain.chain.eligible_nodes(session, &market(MARKET), &[7, 6, 5]).await.expect("read");
+    let (nodes, faults) =
+        chain.chain.eligible_nodes(session, &market(MARKET), &[7, 6, 5]).await.expect("read");
+    assert_eq!(faults, []);
     let of = |nodes, is_marked| EligibleNodes { nodes, is_marked };
     assert_eq!(nodes, BTreeMap::from([(7, of(3, false)), (6, of(0, false)), (5, of(0, true))]));
-    assert_eq!(chain.chain.node_count(session).await.expect("read"), None);
-    chain.scene.run::<()>("SET", &["TotalNodesCount", "40"]).await;
-    assert_eq!(chain.chain.node_count(session).await.expect("read"), Some(40));
+    assert_eq!(chain.chain.node_count(session).await.expect("read"), (None, vec![]));
+    for (text, count, faults) in [
+        ("40", Some(40), 0),
+        (" 40 ", Some(40), 0),
+        ("1000000000000000000000000", Some(u64::MAX), 0),
+        // No market has none: nobody has counted them yet.
+        ("0", None, 0),
+        ("-5", None, 1),
+        ("1.5", None, 1),
+        ("many", None, 1),
+        ("", None, 1),
+    ] {
+        chain.scene.run::<()>("SET", &["TotalNodesCount", text]).await;
+        let (found, told) = chain.chain.node_count(session).await.expect("read");
+        assert_eq!((found, told.len()), (count, faults), "{text}");
+    }
+    chain.scene.run::<()>("DEL", "TotalNodesCount").await;
+    chain.scene.run::<()>("RPUSH", &["TotalNodesCount", "40"]).await;
+    let (found, told) = chain.chain.node_count(session).await.expect("read");
+    assert_eq!((found, told.len()), (None, 1));
+    // A day whose set is of another type is left out, and the others are not.
+    chain.scene.run::<()>("SET", &[&format!("EligibleNodeByDayKey.{MARKET}.6"), "x"]).await;
+    let (nodes, faults) =
+        chain.chain.eligible_nodes(session, &market(MARKET), &[7, 6, 5]).await.expect("read");
+    assert_eq!(nodes.into_keys().collect::<Vec<_>>(), [5, 7]);
+    assert_eq!(faults.len(), 1, "{faults:?}");
+}
+
+#[tokio::test]
+async fn a_broken_plan_or_change_of_day_is_told_and_hides_no_other() {
+    let mut chain = chain().await;
+    chain.accept(9, 0, change_of_day()).await;
+    let own = |kind: &str| format!("tracker:chain:{MARKET}:{kind}");
+    let plan = RewardPlan::Periodic { epoch: 20, day: 8 };
+    let text = serde_json::to_string(&plan).expect("JSON");
+    chain.scene.run::<()>("HSET", &[own("rewards"), plan.id(), text, "bad".into(), "{}".into()]).await;
+    chain.scene.run::<()>("HSET", &[own("rollovers"), "15".to_owned(), "{".to_owned()]).await;
+    let due = due(&chain).await;
+    assert_eq!(due.plans.iter().map(|stored| &stored.plan).collect::<Vec<_>>(), [&plan]);
+    assert_eq!((due.rollovers.len(), due.faults.len()), (1, 2), "{due:?}");
 }
 
 #[tokio::test]

@@ -152,14 +152,16 @@ impl Step<'_> {
         }
         // Also for a finished epoch: its first release may have been dropped, and this one replaces it.
         change.set_current(market, current.max(Some(epoch)));
-        if is_known {
-            change.notes.push(Note::ReleasedAgain { market, epoch });
-            return;
-        }
-        let at = self.rules.at_release(&self.segment.releases, market, release.0, day);
+        let mut at = self.rules.at_release(&self.segment.releases, market, release.0, day);
+        // The day known before is better than one that can't be.
+        at.day = at.day.filter(|told| change.believes(market, *told)).or(day);
         if let Some(day) = at.day {
             change.enter_day(market, day, release.1);
             change.release_in(market, epoch, day, self.rules);
+        }
+        if is_known {
+            change.notes.push(Note::ReleasedAgain { market, epoch });
+            return;
         }
         match self.rules.window(at, release, ahead, now) {
             Some(window) => {

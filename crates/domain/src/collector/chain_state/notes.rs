@@ -63,6 +63,24 @@ pub enum Note {
         /// The epoch.
         epoch: u64,
     },
+    /// A market's day is too far ahead of its last one to be believed: nothing changed.
+    ImplausibleDay {
+        /// The market.
+        market: ContractAddress,
+        /// The day.
+        day: u64,
+    },
+    /// An epoch was released in an earlier day than the one before: the later day was wrong, and its end will be told anew.
+    DayCorrected {
+        /// The market.
+        market: ContractAddress,
+        /// The epoch.
+        epoch: u64,
+        /// The day of the epoch before.
+        from: u64,
+        /// Its day.
+        to: u64,
+    },
     /// An epoch was released once more: nothing changed.
     ReleasedAgain {
         /// The market.

@@ -75,6 +75,16 @@ const MOST_AHEAD: u64 = 1_000_000_000;
 /// are read and handed over in this time, and collectors may learn of a release sooner than we do.
 const MARGIN: u64 = 60;
 
+/// The highest day that is believed: one a day since long before there were chains.
+const HIGHEST_DAY: u64 = 1_000_000;
+/// How far a day may be ahead of the market's last one: ten years, in which it was not followed.
+const MOST_DAYS_AHEAD: u64 = 3_650;
+
+/// Whether a day is believed, after this one.
+pub(super) fn is_plausible_day(day: u64, last: Option<u64>) -> bool {
+    day <= last.map_or(HIGHEST_DAY, |last| last.saturating_add(MOST_DAYS_AHEAD).min(HIGHEST_DAY))
+}
+
 /// Whether the id of an epoch is believed, after this one. One that is not would stay the current epoch for ever.
 pub(super) fn is_plausible(epoch: u64, current: Option<u64>) -> bool {
     epoch <= current.map_or(HIGHEST_EPOCH, |current| current.saturating_add(MOST_AHEAD).min(HIGHEST_EPOCH))

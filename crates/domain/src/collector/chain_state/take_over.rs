@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ChainState, Clocks, Day, Effect, Note, Releases, Rules, Transition, transition::Change};
+use super::{
+    ChainState, Clocks, Day, Effect, Note, Releases, Rules, Transition, rules::is_plausible_day,
+    transition::Change,
+};
 use crate::{chain::ContractAddress, collector::Rollover};
 
 /// What is taken over of a market before the first block is accepted for it.
@@ -54,7 +57,9 @@ impl ChainState {
             left.rollovers.iter().for_each(|(&epoch, &it)| change.set_rollover(market, epoch, Some(it)));
             // Not the present day in its place: the next release shows that it has changed since.
             let known = change.market(market).and_then(|known| known.last_day);
-            let last_day = known.max(left.last_day).or(left.day.map(|day| day.number));
+            // One that can't be is that of a program that went wrong.
+            let left_day = left.last_day.filter(|day| is_plausible_day(*day, left.day.map(|day| day.number)));
+            let last_day = known.max(left_day).or(left.day.map(|day| day.number));
             change.set_last_day(market, last_day);
             // The predecessor handed these over: a window left here would be prepared again.
             left.handed.iter().for_each(|&epoch| change.finish(market, epoch));

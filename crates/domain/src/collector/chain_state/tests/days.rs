@@ -75,6 +75,44 @@ fn a_release_in_a_later_day_is_a_change_of_day_whether_an_event_announced_it_or_
 }
 
 #[test]
+fn a_day_that_can_not_be_is_set_aside_and_one_that_was_wrong_is_corrected_by_the_next_release() {
+    let mut all = chain_state();
+    release_in(&mut all, 3, Some(7));
+    release_in(&mut all, 4, Some(u64::MAX));
+    let market = &all.markets[&MARKET];
+    assert_eq!((market.last_day, market.windows[&4].day, rollovers(&all)), (Some(7), Some(7), vec![]));
+    // A lie that could be true ends day 7 early.
+    release_in(&mut all, 5, Some(900));
+    release_in(&mut all, 6, Some(7));
+    assert_eq!((all.markets[&MARKET].last_day, rollovers(&all)), (Some(7), vec![(5, 7, 10)]));
+    // Its true end is told too.
+    release_in(&mut all, 7, Some(8));
+    assert_eq!((all.markets[&MARKET].last_day, rollovers(&all)), (Some(8), vec![(5, 7, 10), (7, 7, 12)]));
+}
+
+#[test]
+fn there_is_no_day_before_the_first_one() {
+    let mut all = chain_state();
+    release_in(&mut all, 3, Some(0));
+    release_in(&mut all, 4, Some(1));
+    assert_eq!((all.markets[&MARKET].last_day, rollovers(&all)), (Some(1), vec![]));
+}
+
+#[test]
+fn a_change_of_day_is_seen_with_an_epoch_that_is_released_again_after_its_hand_over() {
+    let mut all = chain_state();
+    release_in(&mut all, 3, Some(7));
+    let before = all.checkpoint.unwrap().number;
+    release_in(&mut all, 4, Some(7));
+    let effects = all.markets[&MARKET].hand_over(MARKET, 4, &Arrangement::default(), Vec::new(), None);
+    all = stored(&all, &effects);
+    all = all.revert(before, 0, &rules()).unwrap().state;
+    assert!(all.markets[&MARKET].knows(4) && !all.markets[&MARKET].windows.contains_key(&4));
+    release_in(&mut all, 4, Some(8));
+    assert_eq!((all.markets[&MARKET].last_day, rollovers(&all)), (Some(8), vec![(4, 7, 9)]));
+}
+
+#[test]
 fn the_rewards_of_a_day_are_due_with_the_first_epoch_from_five_after_the_change_on_that_is_handed_over() {
     let mut all = chain_state();
     for (epoch, day) in [(16, 7), (17, 8), (21, 8), (23, 8), (24, 8)] {

@@ -52,6 +52,8 @@ pub struct ApiParts {
 struct Api {
     parts: ApiParts,
     markets: Markets,
+    /// Places for large answers: so many are made, or wait for room, at once. Small ones need none.
+    large: Arc<Semaphore>,
     /// KiB of large answers that clients have not read yet.
     unread: Arc<Semaphore>,
 }

@@ -12,6 +12,7 @@ use http_server::RequestId;
 use serde::Serialize;
 use store_collector::{Entries, LastSubmission, operations::READ_API};
 use store_redis::{ErrorKind, Session, StoreError};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Api,
@@ -140,9 +141,10 @@ handler! {
     "/epochSubmissionDetails" () Epoch => EpochSubmissions<'_>,
     pub(super) async fn epoch_submissions(State(api): State<Api>, id: Id, body: Bytes) -> Outcome {
         let (market, epoch) = api.epoch(&body)?;
-        // The session is kept: so many large answers are made at once as there are connections.
-        let mut session = api.session().await?;
+        let (_place, mut session) = api.session_for_hash().await?;
         let hash = api.parts.reader.epoch_submissions(&mut session, &market, epoch).await?;
+        // Others need the connection while this answer waits for room.
+        drop(session);
         let hash = found(hash, || format!("No submissions are known for epoch {epoch}"))?;
         let (text, left_out) = apart(hash, move |hash| hashes::submissions(&id.0.0, hash)).await??;
         api.parts.services.note_faults(&left_out);
@@ -155,8 +157,9 @@ handler! {
     "/eligibleSlotSubmissionCount" () EpochDay => EligibleCounts,
     pub(super) async fn eligible_of_epoch(State(api): State<Api>, id: Id, body: Bytes) -> Outcome {
         let (market, day, epoch) = api.epoch_day(&body)?;
-        let mut session = api.session().await?;
+        let (_place, mut session) = api.session_for_hash().await?;
         let hash = api.parts.reader.eligible_of_epoch(&mut session, &market, (day, epoch)).await?;
+        drop(session);
         let hash = found(hash, || format!("No eligible submissions are known for epoch {epoch} of day {day}"))?;
         api.shaped(&id, hash, hashes::eligible).await
     }
@@ -167,8 +170,9 @@ handler! {
     "/discardedSubmissionsByEpoch" () EpochDay => DiscardedOfEpoch,
     pub(super) async fn discarded_of_epoch(State(api): State<Api>, id: Id, body: Bytes) -> Outcome {
         let (market, day, epoch) = api.epoch_day(&body)?;
-        let mut session = api.session().await?;
+        let (_place, mut session) = api.session_for_hash().await?;
         let hash = api.parts.reader.discarded_of_epoch(&mut session, &market, (day, epoch)).await?;
+        drop(session);
         let hash = found(hash, || format!("No discarded submissions are known for epoch {epoch} of day {day}"))?;
         api.shaped(&id, hash, hashes::discarded_of_epoch).await
     }
@@ -180,10 +184,11 @@ handler! {
     pub(super) async fn discarded_of_day(State(api): State<Api>, id: Id, body: Bytes) -> Outcome {
         let request: SlotDay = read(&body)?;
         let market = api.market(&request.market)?;
-        let mut session = api.session().await?;
+        let (_place, mut session) = api.session_for_hash().await?;
         let day = requests::day(request.day, api.current_day(&mut session, &market).await?)?;
         let slot = requests::slot(request.slot)?;
         let found = api.parts.reader.discarded_of_day(&mut session, &market, day, slot).await?;
+        drop(session);
         let missing = || Refusal::missing(format!("No discarded submissions found for slotID {slot}"));
         let (key, value) = found.filter(|(_, value)| !value.is_empty()).ok_or_else(missing)?;
         let page = hashes::discarded_of_day(slot, request.page, &value);
@@ -230,6 +235,13 @@ handler! {
 }
 
 impl Api {
+    /// A connection for an answer that may be large, with its place among those.
+    async fn session_for_hash(&self) -> Result<(Option<OwnedSemaphorePermit>, Session), Refusal> {
+        // The semaphore is never closed.
+        let place = self.large.clone().acquire_owned().await.ok();
+        Ok((place, self.session().await?))
+    }
+
     async fn answer(&self, id: &Id, response: impl Serialize) -> Outcome {
         Ok(json::sent(json::text(&id.0.0, response)?, &self.unread).await)
     }
@@ -296,7 +308,11 @@ impl Api {
         let mut session = self.session().await?;
         let (at, version) = self.parts.reader.last_submission(&mut session, &market, which, slot).await?;
         let missing = || Refusal::missing(format!("No such submission is known for slotID {slot}"));
-        let timestamp = rfc_3339(at.ok_or_else(missing)?).ok_or_else(missing)?;
+        let at = at.ok_or_else(missing)?;
+        let timestamp = rfc_3339(at).ok_or_else(|| {
+            let object = format!("the time of the last submission of slotID {slot}");
+            StoreError::new(READ_API, object, ErrorKind::Malformed, "it is no time of this age")
+        })?;
         let node_version = version.unwrap_or_else(|| NO_VERSION.to_owned());
         self.answer(id, LastSeen { timestamp, node_version }).await
     }

@@ -20,6 +20,8 @@ use super::{
 
 /// The largest answer, in bytes.
 pub(super) const LARGEST: usize = 16 << 20;
+/// How many answers of whole hashes are made at once, each in up to [`LARGEST`] bytes.
+pub(super) const MOST_LARGE: usize = 4;
 /// What clients may leave unread of all large answers together, in KiB.
 pub(super) const MOST_UNREAD: usize = 64 << 10;
 /// Answers up to this size, in bytes, are not counted: connections limit them.

@@ -95,6 +95,7 @@ pub static ENDPOINTS: &[ApiEndpoint] = &[
     page("/openapi.json", "The description of all paths, as OpenAPI", || get(page::description)),
     page("/swagger/doc.json", "The same", || get(page::description)),
     page("/swagger/", "A page that shows the description", || get(page::page)),
+    page("/swagger/index.html", "The same, where the original has it", || get(page::page)),
     page("/swagger/page.js", "Its script", || get(page::script)),
     page("/swagger/page.css", "Its style", || get(page::style)),
 ];

@@ -62,7 +62,8 @@ impl ReadApi {
             .shape(outcome::shape)
             .audit(audit);
         let unread = Arc::new(Semaphore::new(json::MOST_UNREAD));
-        let api = Api { parts, markets: Arc::new(markets.into()), unread };
+        let large = Arc::new(Semaphore::new(json::MOST_LARGE));
+        let api = Api { parts, markets: Arc::new(markets.into()), large, unread };
         let (listener, guard) = (Arc::new(listener), Arc::new(guard));
         Ok(Self { listener, address, api, guard, tokens, tls: security.tls, limits })
     }

@@ -18,7 +18,11 @@ pub(super) const MOST_WAITING: usize = 100;
 /// How long an actor has to run after a crash until that is told.
 const WELL_AFTER: Duration = Duration::from_secs(60);
 /// Notices that tell that others are over, of the same market.
-const RECOVERIES: [(&str, &[&str]); 1] = [("relayer_back", &["relayer_away", "relayer_denies"])];
+const RECOVERIES: [(&str, &[&str]); 2] =
+    [("relayer_back", &["relayer_away", "relayer_denies"]), ("rewards_go_on", &["rewards_held"])];
+
+/// Notices that are no trouble and are told all the same, each by itself: a setting asks for these numbers.
+const NEWS: [&str; 2] = ["eligible_nodes", "eligible_nodes_of_day"];
 
 /// What outlives a crash of the actor. Clones share it.
 #[derive(Clone, Default)]
@@ -28,6 +32,8 @@ pub struct AlertBook(pub(super) Arc<Mutex<Book>>);
 pub(super) struct Book {
     causes: Causes,
     pub(super) waiting: VecDeque<Sent>,
+    /// How many alerts have left those that wait: the number of the first one.
+    left: u64,
     /// For each actor the number of its last crash, and since when it was well; none while it is not.
     crashes: BTreeMap<String, (u64, Option<Instant>)>,
     pub(super) counts: Counts,
@@ -41,10 +47,22 @@ pub(super) struct Counts {
 }
 
 impl Book {
+    /// The first alert that waits, with its number.
+    pub(super) fn first(&self) -> Option<(u64, Sent)> {
+        Some((self.left, self.waiting.front().cloned()?))
+    }
+
+    /// The first alert leaves, if it has this number. Another one may be the first meanwhile.
+    pub(super) fn leaves(&mut self, number: u64) -> bool {
+        let is_first = self.left == number && self.waiting.pop_front().is_some();
+        self.left += u64::from(is_first);
+        is_first
+    }
+
     fn add(&mut self, alert: Alert, at: SystemTime) {
         let Alert { name, text, gravity, is_recovery } = alert;
         if self.waiting.len() >= MOST_WAITING {
-            self.waiting.pop_front();
+            self.leaves(self.left);
             self.counts.undelivered += 1;
         }
         self.waiting.push_back(Sent {
@@ -66,6 +84,10 @@ impl Book {
                 over.into_iter().for_each(|alert| self.add(alert, at));
             }
             return;
+        }
+        if NEWS.contains(&notice.kind.as_ref()) {
+            let (name, text) = (notice.kind.to_string(), notice.text.clone());
+            return self.add(Alert { name, text, gravity: Gravity::Low, is_recovery: false }, at);
         }
         let gravity = match notice.severity {
             Severity::Low => return,

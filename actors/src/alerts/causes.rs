@@ -24,6 +24,7 @@ pub(super) struct Cause {
 /// How grave an alert is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Gravity {
+    Low,
     Medium,
     High,
 }
@@ -31,6 +32,7 @@ pub(super) enum Gravity {
 impl Gravity {
     pub(super) fn as_str(self) -> &'static str {
         match self {
+            Self::Low => "Low",
             Self::Medium => "Medium",
             Self::High => "High",
         }

@@ -81,18 +81,25 @@ impl Alerts {
         Self { webhook, records, book, services }
     }
 
-    fn sending(&self) -> Option<Sending> {
-        let report = lock(&self.book.0).waiting.front().cloned()?;
+    /// The delivery of the first alert that waits, with its number.
+    fn sending(&self) -> Option<(u64, Sending)> {
+        let (number, report) = lock(&self.book.0).first()?;
         let webhook = self.webhook.clone();
-        Some(Box::pin(async move { webhook.send(&report).await }))
+        Some((number, Box::pin(async move { webhook.send(&report).await })))
     }
 
-    /// Takes the result of a delivery; returns the pause before the next one.
-    fn sent(&self, result: Result<(), SendError>, attempts: &mut Attempts, failed: &mut u32) -> Duration {
+    /// Takes the result of the delivery of the alert of this number; returns the pause before the next one.
+    fn sent(
+        &self,
+        number: u64,
+        result: Result<(), SendError>,
+        attempts: &mut Attempts,
+        failed: &mut u32,
+    ) -> Duration {
         let mut book = lock(&self.book.0);
         let error = match result {
             Ok(()) => {
-                book.waiting.pop_front();
+                book.leaves(number);
                 book.counts.sent += 1;
                 attempts.succeeded();
                 *failed = 0;
@@ -104,10 +111,10 @@ impl Alerts {
         let own = attempts.failed();
         let pause = error.retry_after().map_or(own, |asked| clamp_requested(asked, own)).max(SEND_EVERY);
         let is_over = error.is_final() || *failed >= WEBHOOK.attempts;
-        let name = book.waiting.front().map(|report| report.name.clone()).unwrap_or_default();
+        let name = book.first().map(|(_, report)| report.name).unwrap_or_default();
         if is_over {
-            book.waiting.pop_front();
-            book.counts.undelivered += 1;
+            // One that had to make room meanwhile is counted already.
+            book.counts.undelivered += u64::from(book.leaves(number));
             *failed = 0;
         }
         drop(book);
@@ -132,7 +139,7 @@ impl Actor for Alerts {
     async fn run(&mut self, cx: &Context, inbox: &mut Inbox<Notice>) -> Result<(), Failure> {
         let clock = cx.clock();
         let (mut attempts, mut failed) = (Attempts::new(WEBHOOK), 0);
-        let mut sending: Option<Sending> = None;
+        let mut sending: Option<(u64, Sending)> = None;
         let (mut look_at, mut send_at) = (clock.now(), clock.now());
         while !cx.is_stopping() {
             let now = clock.now();
@@ -149,11 +156,12 @@ impl Actor for Alerts {
                 biased;
                 () = cx.stopped() => break,
                 result = async { match sending.as_mut() {
-                    Some(sending) => sending.await,
+                    Some((number, sending)) => (*number, sending.await),
                     None => std::future::pending().await,
                 } } => {
                     sending = None;
-                    send_at = clock.now() + self.sent(result, &mut attempts, &mut failed);
+                    let (number, result) = result;
+                    send_at = clock.now() + self.sent(number, result, &mut attempts, &mut failed);
                 }
                 notice = inbox.recv() => {
                     let Some(notice) = notice else { break };
@@ -165,9 +173,14 @@ impl Actor for Alerts {
         }
         // The last words of a service are often the reason of its end.
         let last = async {
-            while let Some(sending) = sending.take().or_else(|| self.sending()) {
+            loop {
+                if sending.is_none() {
+                    // The receiver's limit holds to the end.
+                    clock.sleep_until(send_at).await;
+                }
+                let Some((number, sending)) = sending.take().or_else(|| self.sending()) else { return };
                 let result = sending.await;
-                self.sent(result, &mut attempts, &mut failed);
+                send_at = clock.now() + self.sent(number, result, &mut attempts, &mut failed);
             }
         };
         let _ = clock.timeout(FINISH_WITHIN, last).await;

@@ -106,3 +106,27 @@ fn a_receiver_that_is_away_fills_a_short_queue_and_what_is_lost_is_counted() {
     }
     assert_eq!((book.waiting.len(), book.counts.undelivered), (MOST_WAITING, 156));
 }
+
+#[test]
+fn numbers_that_were_asked_for_are_told_each_by_itself() {
+    let (mut book, now, at) = (Book::default(), Instant::now(), SystemTime::UNIX_EPOCH);
+    for _ in 0..2 {
+        book.notice(&notice("eligible_nodes", Severity::Low, 1), now, at);
+    }
+    let one = ("eligible_nodes".to_owned(), "Low", false);
+    assert_eq!(told(&book), [one.clone(), one]);
+}
+
+#[test]
+fn an_alert_that_had_to_make_room_while_it_was_sent_takes_no_other_with_it() {
+    let (mut book, now, at) = (Book::default(), Instant::now(), SystemTime::UNIX_EPOCH);
+    book.notice(&notice("first", Severity::High, 1), now, at);
+    let (number, _) = book.first().expect("one waits");
+    for market in 0..MOST_WAITING {
+        book.notice(&notice(&format!("other {market}"), Severity::High, 1), now, at);
+    }
+    assert!(!book.leaves(number), "it has left already");
+    assert_eq!((book.waiting.len(), book.counts.undelivered), (MOST_WAITING, 1));
+    let (number, next) = book.first().expect("others wait");
+    assert!(next.name == "other 0" && book.leaves(number));
+}

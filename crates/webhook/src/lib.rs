@@ -163,7 +163,10 @@ impl Webhook {
     pub async fn send(&self, report: &Report) -> Result<(), SendError> {
         let post = self.client.post(&self.target, self.body(report), LARGEST_ANSWER);
         let answer = tokio::time::timeout(self.timeout, post).await;
-        let answer = answer.map_err(|_| SendError::Late(self.timeout))?.map_err(SendError::NoAnswer)?;
+        let answer = answer
+            .map_err(|_| SendError::Late(self.timeout))?
+            .or_else(HttpError::without_body)
+            .map_err(SendError::NoAnswer)?;
         let (status, retry_after) = (answer.status, answer.retry_after);
         if status.is_success() {
             Ok(())

@@ -298,15 +298,21 @@ async fn calls_that_are_dropped_while_another_is_out_are_not_made_and_an_order_e
     let (mut world, redis, connection, relayer) = told_of(38).await;
     let market = world.contracts.markets[0].clone();
     let environment = telling(redis.addr(), &world, &relayer);
-    relayer.answer(|_, _| (RelayerAnswer::Accept, Duration::from_secs(3)));
+    // All calls gather first, so that the lane reads them at once.
+    relayer.always(RelayerAnswer::Say(503, None));
     let service = service(&environment).await;
     let id_of = |lane: &Value, at: usize| lane[at]["id"].as_str().map(str::to_owned);
     let port = service.http().operator_address();
     let path = format!("/outbox/calls?market={market}");
-    wait_until("a call is out, and others wait", SOON, async || {
-        let waiting = get(port, &path).await.1;
-        !of_market(&relayer.calls(), &market).is_empty()
-            && waiting.as_array().is_some_and(|all| all.len() > 3)
+    wait_until("calls wait", SOON, async || {
+        get(port, &path).await.1.as_array().is_some_and(|all| all.len() > 4)
+    })
+    .await;
+    let refused = relayer.calls().len();
+    relayer.answer(|_, _| (RelayerAnswer::Accept, Duration::from_secs(3)));
+    wait_until("two calls are made, so that the others were read with them", SOON, async || {
+        let calls = relayer.calls();
+        of_market(&calls[refused..], &market).iter().filter(|call| call.is_taken()).count() > 1
     })
     .await;
     let waiting = get(port, &path).await.1;

@@ -1,7 +1,10 @@
 //! Rewards and days with a real node and a real Redis: what the relayer is told equals what follows from the contract page, the epochs
 //! of the chain and the counters of the finalizers, whatever crashes. The reference below shares no code with the product.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
@@ -19,6 +22,8 @@ const PAST_DAYS: u64 = 5;
 /// The contract's "5 epochs after a day change".
 const BUFFER: u64 = 5;
 const NODES: u64 = 40;
+/// The day at the start of the chain.
+const FIRST_DAY: u64 = 7;
 
 /// What the finalizers have written, and what the chain shows.
 #[derive(Default)]
@@ -173,6 +178,32 @@ impl Scene {
         self.world.mine().await;
     }
 
+    /// Begins a day, unless it is the one at the start, and releases these epochs in it: each with its day.
+    async fn release_in(&mut self, day: u64, epochs: Range<u64>) -> Vec<(u64, u64)> {
+        if day > FIRST_DAY {
+            self.begin_day(day).await;
+        }
+        for epoch in epochs.clone() {
+            self.release(epoch).await;
+        }
+        epochs.map(|epoch| (epoch, day)).collect()
+    }
+
+    /// The same for one day after the other, each followed up to the end of its windows.
+    async fn follow<const DAYS: usize>(
+        &mut self,
+        tracker: &Tracker,
+        days: [(u64, Range<u64>); DAYS],
+    ) -> Vec<(u64, u64)> {
+        let mut released = Vec::new();
+        for (day, epochs) in days {
+            released.extend(self.release_in(day, epochs).await);
+            self.close().await;
+            reach_head(&self.world, tracker).await;
+        }
+        released
+    }
+
     /// So many blocks that all windows are over.
     async fn close(&mut self) {
         for _ in 0..3 {
@@ -188,18 +219,7 @@ async fn the_relayer_is_told_what_follows_from_epochs_and_counters_once_whatever
     let tracker = scene.start().await;
     common::arm(&tracker.tree, &common::REWARDS_POINTS, 2);
     common::arm_collector(&tracker.tree, 5);
-    let mut epochs = Vec::new();
-    for (day, range) in [(7, 95..113_u64), (8, 113..132), (9, 132..141)] {
-        if day > 7 {
-            scene.begin_day(day).await;
-        }
-        for epoch in range {
-            epochs.push((epoch, day));
-            scene.release(epoch).await;
-        }
-        scene.close().await;
-        reach_head(&scene.world, &tracker).await;
-    }
+    let epochs = scene.follow(&tracker, [(7, 95..113), (8, 113..132), (9, 132..141)]).await;
     let market = scene.market.clone();
     settled(&market, &mut scene.connection).await;
     let (expected, mut zero) = finalizers.told(&epochs);
@@ -245,14 +265,8 @@ async fn after_a_reorganisation_across_a_change_of_day_the_days_are_those_of_the
     assert!(!query::<bool>(&mut scene.connection, &["EXISTS", &details(102)]).await);
     assert_eq!(query::<u64>(&mut scene.connection, &["GET", &last]).await, 7);
     let mut epochs = vec![(101, 7)];
-    for (day, range) in [(7, 103..106_u64), (8, 106..113)] {
-        if day == 8 {
-            scene.begin_day(8).await;
-        }
-        for epoch in range {
-            epochs.push((epoch, day));
-            scene.release(epoch).await;
-        }
+    for (day, released) in [(7, 103..106), (8, 106..113)] {
+        epochs.extend(scene.release_in(day, released).await);
     }
     scene.close().await;
     reach_head(&scene.world, &tracker).await;
@@ -313,18 +327,7 @@ async fn a_key_that_is_broken_holds_up_its_own_rewards_alone_until_it_is_mended(
     query::<()>(&mut scene.connection, &["DEL", &broken]).await;
     query::<()>(&mut scene.connection, &["SET", &broken, "x"]).await;
     let tracker = scene.start().await;
-    let mut epochs = Vec::new();
-    for (day, range) in [(7, 98..103_u64), (8, 103..111), (9, 111..117)] {
-        if day > 7 {
-            scene.begin_day(day).await;
-        }
-        for epoch in range {
-            epochs.push((epoch, day));
-            scene.release(epoch).await;
-        }
-        scene.close().await;
-        reach_head(&scene.world, &tracker).await;
-    }
+    let epochs = scene.follow(&tracker, [(7, 98..103), (8, 103..111), (9, 111..117)]).await;
     let (expected, _) = finalizers.told(&epochs);
     let is_held = |id: &str| id.starts_with("rewards:final:108:7");
     let of_day_7 = |id: &String| id.starts_with("rewards:again:") && id.ends_with(":7:0");

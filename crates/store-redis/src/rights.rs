@@ -26,7 +26,7 @@ const CONTAINERS: [&str; 3] = ["MEMORY", "PUBSUB", "SCRIPT"];
 const ACL_ASK: &str =
     "if redis.acl_check_cmd and redis.acl_check_cmd(unpack(ARGV)) then return 1 end return 0";
 
-/// The commands, of those that this program sends, that change no key. All others are taken to change keys, so that one that is missing here
+/// Commands that change no key, those that this program sends among them. All others are taken to change keys, so that one that is missing here
 /// is granted for its own keys alone. Scripts are among those: the server can't know what they do.
 const READING: [&str; 49] = [
     "dbsize",

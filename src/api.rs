@@ -16,6 +16,7 @@ mod outcome;
 mod page;
 mod requests;
 mod routes;
+mod submission;
 mod worker;
 
 pub use chain::NodePool;

@@ -5,18 +5,9 @@ use std::{borrow::Cow, collections::BTreeMap};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
-/// The envelope of every answer.
-#[derive(Serialize)]
-pub(super) struct Answer<'a, T> {
-    /// The outcome.
-    pub(super) info: Info<T>,
-    /// The id of the request, also the header `X-Request-ID`.
-    #[serde(rename = "requestID")]
-    pub(super) request_id: &'a str,
-}
-
 /// The outcome of a request.
-#[derive(Serialize, ToSchema)]
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "the description reads its fields, and nobody makes it")]
 pub(super) struct Info<T> {
     /// Whether the request was answered.
     pub(super) success: bool,

@@ -1,6 +1,6 @@
 //! Hashes of Redis as answers. Entries that can't be read are left out and reported, as the original leaves them out. Pure.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, io::Write};
 
 use serde::Deserialize;
 use store_collector::Entries;
@@ -8,17 +8,21 @@ use store_redis::{ErrorKind, Fault};
 
 use super::{
     answers::{
-        DiscardedDetails, DiscardedOfDay, DiscardedOfEpoch, DiscardedProject, EligibleCounts,
-        EpochSubmissions, SlotCount, SlotDetails, SlotProject, Submission,
+        DiscardedDetails, DiscardedOfDay, DiscardedOfEpoch, DiscardedProject, EligibleCounts, SlotCount,
+        SlotDetails, SlotProject,
     },
     json,
     outcome::Refusal,
+    submission::Stored,
 };
 
 /// The most projects of an answer, or of a page.
 const PROJECTS: usize = 50;
 /// The most entries that are reported of one hash.
 const REPORTED: usize = 4;
+
+/// What an entry takes in the text of an answer beside its field and its value, in bytes.
+const ENTRY: usize = 64;
 
 /// What was left out of an answer.
 pub(super) type LeftOut = Vec<Fault>;
@@ -33,14 +37,25 @@ pub(super) fn submissions(
 ) -> Result<(Vec<u8>, LeftOut), Refusal> {
     entries.sort_unstable();
     let mut left_out = LeftOut::new();
-    let mut submissions = Vec::with_capacity(entries.len());
-    for (field, value) in &entries {
-        match serde_json::from_slice(value) {
-            Ok(data) => submissions.push(Submission { id: String::from_utf8_lossy(field), data }),
-            Err(error) => leave_out(&mut left_out, &key, field, &error),
+    let size = entries.iter().map(|(field, value)| field.len() + value.len() + ENTRY).sum();
+    let text = json::text_of(id, size, |text| {
+        text.write_all(b"{\"submissions\":[")?;
+        let mut comma: &[u8] = b"";
+        for (field, value) in &entries {
+            let stored = match Stored::read(field, value) {
+                Ok(stored) => stored,
+                Err(error) => {
+                    leave_out(&mut left_out, &key, field, &error);
+                    continue;
+                }
+            };
+            text.write_all(comma)?;
+            stored.write(text)?;
+            comma = b",";
         }
-    }
-    Ok((json::text(id, EpochSubmissions { submissions })?, left_out))
+        text.write_all(b"]}")
+    })?;
+    Ok((text, left_out))
 }
 
 /// The eligible submissions of each slot.

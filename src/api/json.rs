@@ -13,10 +13,7 @@ use axum::{
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{
-    answers::{Answer, Info},
-    outcome::Refusal,
-};
+use super::outcome::Refusal;
 
 /// The largest answer, in bytes.
 pub(super) const LARGEST: usize = 16 << 20;
@@ -29,10 +26,10 @@ const SMALL: usize = 64 << 10;
 /// The first allocation for an answer, in bytes.
 const USUAL: usize = 512;
 
-/// Writes up to a limit.
-struct Limited(Vec<u8>);
+/// The text of an answer, up to the limit.
+pub(super) struct Text(Vec<u8>);
 
-impl Write for Limited {
+impl Write for Text {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.0.len() + bytes.len() > LARGEST {
             return Err(io::ErrorKind::FileTooLarge.into());
@@ -46,16 +43,34 @@ impl Write for Limited {
     }
 }
 
-/// The text of an answer, with the line break that the original ends it with.
+/// The text of an answer in its envelope.
 ///
 /// # Errors
 /// 422 for one that is too large.
 pub(super) fn text(request_id: &str, response: impl Serialize) -> Result<Vec<u8>, Refusal> {
-    let mut text = Limited(Vec::with_capacity(USUAL));
-    let answer = Answer { info: Info { success: true, response }, request_id };
+    text_of(request_id, USUAL, |text| Ok(serde_json::to_writer(text, &response)?))
+}
+
+/// The text of an answer whose response is written by `response`, in about `size` bytes.
+///
+/// # Errors
+/// 422 for one that is too large.
+pub(super) fn text_of(
+    request_id: &str,
+    size: usize,
+    response: impl FnOnce(&mut Text) -> io::Result<()>,
+) -> Result<Vec<u8>, Refusal> {
+    let mut text = Text(Vec::with_capacity(size.min(LARGEST)));
+    let write = || {
+        text.write_all(b"{\"info\":{\"success\":true,\"response\":")?;
+        response(&mut text)?;
+        text.write_all(b"},\"requestID\":")?;
+        serde_json::to_writer(&mut text, request_id)?;
+        // The original ends its answers with a line break.
+        text.write_all(b"}\n")
+    };
     // Plain data has a JSON form: only the limit fails.
-    let written = serde_json::to_writer(&mut text, &answer).map_err(io::Error::from);
-    written.and_then(|()| text.write_all(b"\n")).map_err(|_| Refusal::too_large())?;
+    write().map_err(|_| Refusal::too_large())?;
     Ok(text.0)
 }
 

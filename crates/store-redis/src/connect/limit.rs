@@ -97,7 +97,7 @@ impl AnswerLimit {
     }
 
     fn count(&self, bytes: &[u8]) -> Result<(), AnswerTooLarge> {
-        let lines = bytes.iter().filter(|&&byte| byte == b'\n').count();
+        let lines = memchr::memchr_iter(b'\n', bytes).count();
         let weight = bytes.len() + lines * LINE_WEIGHT;
         // Only the connection's own task reads, so no other thread adds in between.
         if self.used.fetch_add(weight, Relaxed) + weight <= self.limit {

@@ -75,7 +75,7 @@ pub(super) struct BatchCount {
 /// The submissions of an epoch.
 #[derive(Serialize, ToSchema)]
 pub(super) struct EpochSubmissions<'a> {
-    /// All of them, in the order of their ids.
+    /// All of them, in no order.
     #[serde(borrow)]
     pub(super) submissions: Vec<Submission<'a>>,
 }

@@ -27,25 +27,24 @@ const ENTRY: usize = 64;
 /// What was left out of an answer.
 pub(super) type LeftOut = Vec<Fault>;
 
-/// The text of the answer with the submissions of an epoch.
+/// The text of the answer with the submissions of an epoch, in the order of the hash.
 ///
 /// # Errors
 /// 422 for one that is too large.
 pub(super) fn submissions(
     id: &str,
-    Entries { key, all: mut entries }: Entries,
+    Entries { key, all: entries }: &Entries,
 ) -> Result<(Vec<u8>, LeftOut), Refusal> {
-    entries.sort_unstable();
     let mut left_out = LeftOut::new();
     let size = entries.iter().map(|(field, value)| field.len() + value.len() + ENTRY).sum();
     let text = json::text_of(id, size, |text| {
         text.write_all(b"{\"submissions\":[")?;
         let mut comma: &[u8] = b"";
-        for (field, value) in &entries {
+        for (field, value) in entries {
             let stored = match Stored::read(field, value) {
                 Ok(stored) => stored,
                 Err(error) => {
-                    leave_out(&mut left_out, &key, field, &error);
+                    leave_out(&mut left_out, key, field, &error);
                     continue;
                 }
             };
@@ -59,13 +58,13 @@ pub(super) fn submissions(
 }
 
 /// The eligible submissions of each slot.
-pub(super) fn eligible(Entries { key, all: entries }: Entries) -> (EligibleCounts, LeftOut) {
+pub(super) fn eligible(Entries { key, all: entries }: &Entries) -> (EligibleCounts, LeftOut) {
     let mut left_out = LeftOut::new();
     let mut counts = Vec::with_capacity(entries.len());
-    for (field, value) in &entries {
+    for (field, value) in entries {
         match (number(field), number(value)) {
             (Ok(slot), Ok(count)) => counts.push(SlotCount { slot, count }),
-            (Err(error), _) | (_, Err(error)) => leave_out(&mut left_out, &key, field, &error),
+            (Err(error), _) | (_, Err(error)) => leave_out(&mut left_out, key, field, &error),
         }
     }
     counts.sort_unstable_by_key(|slot| slot.slot);
@@ -73,10 +72,11 @@ pub(super) fn eligible(Entries { key, all: entries }: Entries) -> (EligibleCount
 }
 
 /// The first projects with discarded submissions.
-pub(super) fn discarded_of_epoch(Entries { key, all: mut entries }: Entries) -> (DiscardedOfEpoch, LeftOut) {
+pub(super) fn discarded_of_epoch(Entries { key, all: entries }: &Entries) -> (DiscardedOfEpoch, LeftOut) {
+    let mut entries: Vec<_> = entries.iter().collect();
     entries.sort_unstable();
     let (mut projects, mut left_out) = (Vec::new(), LeftOut::new());
-    for (field, value) in &entries {
+    for (field, value) in entries {
         if projects.len() == PROJECTS {
             break;
         }
@@ -85,7 +85,7 @@ pub(super) fn discarded_of_epoch(Entries { key, all: mut entries }: Entries) -> 
                 let project = String::from_utf8_lossy(field).into_owned();
                 projects.push(DiscardedProject { project, details });
             }
-            Err(error) => leave_out(&mut left_out, &key, field, &error),
+            Err(error) => leave_out(&mut left_out, key, field, &error),
         }
     }
     (DiscardedOfEpoch { projects }, left_out)

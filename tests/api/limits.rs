@@ -1,5 +1,7 @@
 //! Limits of the port: bodies, times, connections, rates, sizes of answers; and pages of other sites, which may read it.
 
+use std::collections::BTreeSet;
+
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -55,7 +57,7 @@ async fn an_address_that_asks_too_often_is_slowed_down() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_submissions_come_whole_and_in_order_and_more_than_16_mib_do_not() {
+async fn ten_thousand_submissions_come_whole_and_more_than_16_mib_do_not() {
     let mut scene = Scene::new().await;
     let key = format!("EpochSubmissionsKey.{MARKET}.7");
     let mut add = redis::pipe();
@@ -67,9 +69,9 @@ async fn ten_thousand_submissions_come_whole_and_in_order_and_more_than_16_mib_d
     let all = scene.post("/epochSubmissionDetails", &body(&[("epochID", 7)])).await.response();
     let all = all["submissions"].as_array().expect("a list");
     assert_eq!(all.len(), 10_000);
-    for (number, submission) in all.iter().enumerate() {
-        assert_eq!(submission["submissionID"], format!("{number:05}"));
-    }
+    let shown: BTreeSet<_> = all.iter().map(|one| one["submissionID"].as_str().expect("an id")).collect();
+    assert_eq!(shown.first().zip(shown.last()), Some((&"00000", &"09999")));
+    assert_eq!(shown.len(), 10_000, "each once");
     let huge = format!(r#"{{"signature":"{}"}}"#, "s".repeat(6 << 20));
     for field in ["a", "b", "c"] {
         scene.run(&["HSET", &key, field, &huge]).await;

@@ -1,10 +1,12 @@
 //! The read API, if a token is set: its port, its place in the tree, and what a reload replaces.
 
+use std::time::Duration;
+
 use color_eyre::eyre::{Result, WrapErr};
 use domain::chain::ContractAddress;
 use http_server::{Audit, Tls};
 use store_collector::{ChainKeys, Reader};
-use store_redis::Store;
+use store_redis::{RedisSettings, Store};
 use supervision::Child;
 
 use super::{policy::policy, redis_pool};
@@ -31,7 +33,10 @@ pub(super) fn bind(
     if !settings.is_enabled() {
         return Ok(None);
     }
-    let redis = redis_pool::settings(config, settings.connections)?;
+    // An actor would repeat its pass after a broken connection; a reader that gets one is told to try again, which costs less than
+    // to ask Redis twice for each of its answers.
+    let check_after = Duration::from_secs(1);
+    let redis = RedisSettings { check_after, ..redis_pool::settings(config, settings.connections)? };
     let parts = ApiParts {
         store: Store::new(redis)?,
         services: services.clone(),

@@ -1,5 +1,7 @@
 //! The settings of pools of connections to Redis.
 
+use std::time::Duration;
+
 use color_eyre::eyre::{Result, WrapErr};
 use store_redis::RedisSettings;
 
@@ -19,5 +21,6 @@ pub(super) fn settings(config: &Config, pool_size: usize) -> Result<RedisSetting
         pool_size,
         connect_timeout: redis.connect_timeout,
         command_timeout: redis.command_timeout,
+        check_after: Duration::ZERO,
     })
 }

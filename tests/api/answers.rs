@@ -37,7 +37,12 @@ const ANSWERS: &[(&str, Fields, &str)] = &[
     (
         "/epochSubmissionDetails",
         &[("epochID", 7)],
-        r#"{"submissions":[{"submissionID":"a","submissionData":{"request":{},"signature":"0x1"}},{"submissionID":"b","submissionData":{"request":{"slotID":42,"deadline":99,"snapshotCID":"Qm1","epochID":7,"projectID":"p:1"},"signature":"0xab","header":"0xcd"}}]}"#,
+        r#"{"submissions":[{"submissionID":"b","submissionData":{"request":{"slotID":42,"deadline":99,"snapshotCID":"Qm1","epochID":7,"projectID":"p:1"},"signature":"0xab","header":"0xcd"}}]}"#,
+    ),
+    (
+        "/epochSubmissionDetails",
+        &[("epochID", 6)],
+        r#"{"submissions":[{"submissionID":"a","submissionData":{"request":{},"signature":"0x1"}}]}"#,
     ),
     (
         "/eligibleSlotSubmissionCount",

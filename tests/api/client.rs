@@ -147,7 +147,9 @@ pub(crate) async fn seed(scene: &mut Scene) {
         &["SADD", &key("EligibleNodeByDayKey", ".20"), "10", "9", "42"],
         &["SADD", &key("EligibleNodeByDayKey", ".19"), "7"],
         &["SET", &key("BatchCountKey", ".7"), "3"],
-        &["HSET", &key("EpochSubmissionsKey", ".7"), "a", r#"{"signature":"0x1"}"#, "b", submission],
+        // Each alone, since a hash has no order.
+        &["HSET", &key("EpochSubmissionsKey", ".7"), "b", submission],
+        &["HSET", &key("EpochSubmissionsKey", ".6"), "a", r#"{"signature":"0x1"}"#],
         &["HSET", &key("EligibleSlotSubmissionByEpochKey", ".20.7"), "42", "5", "9", "6"],
         &["SADD", &key("ActiveSnapshottersForEpoch", ".7"), "42", "9"],
         &["HSET", &key("DiscardedSubmissionKey", ".20.7"), "p:1", discarded],

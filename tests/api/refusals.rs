@@ -218,14 +218,10 @@ async fn entries_that_can_not_be_read_are_left_out() {
         scene.run(&["HSET", key, "spoilt", "no JSON", "odd", "[1,2]", "7", "\"7\""]).await;
     }
     let ids = |list: &serde_json::Value, name: &str| -> Vec<String> {
-        let list = list.as_array().expect("a list");
-        let mut ids: Vec<_> = list.iter().map(|entry| entry[name].to_string()).collect();
-        // Submissions have no order.
-        ids.sort_by_key(|id| (id.len(), id.clone()));
-        ids
+        list.as_array().expect("a list").iter().map(|entry| entry[name].to_string()).collect()
     };
     let all = scene.post("/epochSubmissionDetails", &body(&[("epochID", 7)])).await.response();
-    assert_eq!(ids(&all["submissions"], "submissionID"), ["\"a\"", "\"b\""]);
+    assert_eq!(ids(&all["submissions"], "submissionID"), ["\"b\""]);
     let request = body(&[("day", 20), ("epochID", 7)]);
     let all = scene.post("/eligibleSlotSubmissionCount", &request).await.response();
     assert_eq!(ids(&all["eligibleSubmissionCounts"], "slotID"), ["9", "42"]);

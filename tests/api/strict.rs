@@ -94,7 +94,7 @@ async fn strict_readers_take_every_answer() {
     let _: Nodes = read(scene, "/eligibleNodesCount", &[("day", 20)]).await;
     let _: Batches = read(scene, "/batchCount", &epoch).await;
     let all: Submissions = read(scene, "/epochSubmissionDetails", &epoch).await;
-    assert_eq!(all.submissions.len(), 2);
+    assert_eq!(all.submissions.len(), 1);
     let _: Counts = read(scene, "/eligibleSlotSubmissionCount", &epoch_of_day).await;
     let _: i64 = read(scene, "/activeNodesCountByEpoch", &epoch).await;
     let _: Epoch = read(scene, "/discardedSubmissionsByEpoch", &epoch_of_day).await;

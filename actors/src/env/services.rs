@@ -167,6 +167,7 @@ mod tests {
             pool_size: 1,
             connect_timeout: second,
             command_timeout: second,
+            check_after: Duration::ZERO,
         });
         let telemetry = Telemetry::new().expect("metrics");
         let services = Services::new(store.expect("a pool"), telemetry, clock);

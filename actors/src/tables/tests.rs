@@ -33,6 +33,7 @@ fn pool() -> Store {
         pool_size: 1,
         connect_timeout: second,
         command_timeout: second,
+        check_after: Duration::ZERO,
     };
     Store::new(settings).expect("settings")
 }

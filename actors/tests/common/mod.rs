@@ -30,6 +30,7 @@ pub(crate) fn services(url: &str, answers_within: Duration, clock: &Clock) -> Se
         pool_size: 4,
         connect_timeout: answers_within,
         command_timeout: answers_within,
+        check_after: Duration::ZERO,
     };
     let store = Store::new(settings).expect("settings");
     Services::new(store, Telemetry::new().expect("metrics"), clock)

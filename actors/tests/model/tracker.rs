@@ -123,6 +123,7 @@ fn services(url: String, clock: &Clock) -> Services {
         pool_size: 4,
         connect_timeout: COMMAND,
         command_timeout: COMMAND,
+        check_after: Duration::ZERO,
     };
     let telemetry = Telemetry::new().expect("metrics");
     Services::new(Store::new(settings).expect("settings"), telemetry, clock)

@@ -17,6 +17,7 @@ fn store(redis: SocketAddr, scheme: &str) -> Store {
         pool_size: 4,
         connect_timeout: Duration::from_secs(2),
         command_timeout: Duration::from_secs(20),
+        check_after: Duration::ZERO,
     };
     Store::new(settings).expect("settings")
 }

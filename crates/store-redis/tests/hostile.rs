@@ -76,6 +76,7 @@ impl Server {
             pool_size: 2,
             connect_timeout: Duration::from_secs(60),
             command_timeout: Duration::from_secs(60),
+            check_after: Duration::ZERO,
         })
         .expect("settings")
     }

@@ -106,6 +106,7 @@ fn settings(seeds: Vec<ConnectionInfo>) -> RedisSettings {
         pool_size: 4,
         connect_timeout: Duration::from_secs(5),
         command_timeout: Duration::from_secs(20),
+        check_after: Duration::ZERO,
     }
 }
 

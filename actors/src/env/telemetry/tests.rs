@@ -97,6 +97,7 @@ async fn the_connections_of_the_pool_are_exposed_in_use_and_idle() {
         pool_size: 3,
         connect_timeout: second,
         command_timeout: second,
+        check_after: Duration::ZERO,
     };
     let (telemetry, store) = (telemetry(), Store::new(settings).expect("settings"));
     assert!(!render(&telemetry).contains("pool_connections"), "there is no pool yet");

@@ -40,5 +40,6 @@ pub fn settings(redis: SocketAddr) -> RedisSettings {
         pool_size: 4,
         connect_timeout: Duration::from_secs(5),
         command_timeout: Duration::from_secs(20),
+        check_after: Duration::ZERO,
     }
 }

@@ -1,8 +1,11 @@
 //! The links that the pool holds. Each reaches all keys: by one connection, or by one to each node of a cluster.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
@@ -27,6 +30,8 @@ pub(super) struct Links {
     servers: Deployment,
     /// Checks the connections to one server before they are lent again.
     checks: deadpool_redis::Manager,
+    /// How long after it was lent a link is not checked.
+    check_after: Duration,
     /// Rises when the error of a link or of a subscription says that another server may be the master; links and subscriptions of
     /// earlier generations are replaced.
     generation: AtomicU64,
@@ -81,7 +86,7 @@ impl Links {
         };
         let checks = deadpool_redis::Manager::new(checks)?;
         let (generation, subscriptions, created) = Default::default();
-        Ok(Self { servers, checks, generation, subscriptions, created })
+        Ok(Self { servers, checks, check_after: settings.check_after, generation, subscriptions, created })
     }
 
     /// The number of links made.
@@ -235,6 +240,9 @@ impl Manager for LinkManager {
         if link.generation != self.0.generation() {
             // The pool then drops this link and makes a new one.
             return Err(RecycleError::message("made before the last failure"));
+        }
+        if metrics.last_used() < self.0.check_after {
+            return Ok(());
         }
         match &mut link.connections {
             Connections::Server(connection) => {

@@ -19,6 +19,9 @@ pub struct RedisSettings {
     pub connect_timeout: Duration,
     /// The time limit for an answer.
     pub command_timeout: Duration,
+    /// How long after a connection was lent it is lent again without a check, which is one round trip. A session that gets a broken
+    /// one fails.
+    pub check_after: Duration,
 }
 
 /// The servers of a deployment.

@@ -20,6 +20,7 @@ fn store(cluster: &RedisCluster) -> Store {
         pool_size: 4,
         connect_timeout: Duration::from_secs(5),
         command_timeout: Duration::from_secs(20),
+        check_after: Duration::ZERO,
     })
     .expect("settings")
 }

@@ -345,6 +345,24 @@ async fn calls_that_are_dropped_while_another_is_out_are_not_made_and_an_order_e
 }
 
 /// Waits until nothing waits in the lane of a market.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hold_that_can_not_be_read_holds_its_lane_alone_until_it_is_resumed() {
+    let (world, redis, mut connection, relayer) = told_of(36).await;
+    let [held, other] = [0, 1].map(|index| world.contracts.markets[index].clone());
+    let hold = format!("tracker:relayer:{}:hold", held.to_lowercase());
+    let _: i64 = query(&mut connection, &["HSET", &hold, "paused", "{spoilt"]).await;
+    let environment = telling(redis.addr(), &world, &relayer);
+    let _process = Process::start(&environment).await;
+    all_told(&connection, &world, &relayer, &other).await;
+    assert!(of_market(&relayer.calls(), &held).is_empty(), "nothing is sent over a hold");
+    let all = lanes(&environment).await;
+    let why = lane(&all, &held)["paused"]["why"].as_str().expect("a reason").to_owned();
+    assert!(why.contains("can't be read"), "{all}");
+    let (code, _, errors) = run(&environment, &["outbox", "resume", &held]).await;
+    assert_eq!(code, Some(0), "{errors}");
+    all_told(&connection, &world, &relayer, &held).await;
+}
+
 async fn all_settled(environment: &BTreeMap<String, String>, market: &str) {
     wait_until("the lane is empty", SOON, async || lane(&lanes(environment).await, market)["waiting"] == 0)
         .await;

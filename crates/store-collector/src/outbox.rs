@@ -266,7 +266,7 @@ impl Outbox {
         let [paused, denied] = replies.required::<[Option<String>; 2]>(&hold)?;
         let mut lane = Lane {
             now: seconds.saturating_mul(1_000).saturating_add(micros / 1_000),
-            holds: Holds { paused: self.hold(&hold, paused)?, denied: self.hold(&hold, denied)? },
+            holds: Holds { paused: take_hold(paused), denied: take_hold(denied) },
             waiting: take_entries(&mut replies, &waiting)?,
             again: take_entries(&mut replies, &again)?.pop(),
             depths: BTreeMap::new(),
@@ -278,12 +278,6 @@ impl Outbox {
         let orders: Vec<(String, Vec<String>)> = replies.required(&audit)?;
         lane.last_order = orders.into_iter().next().map(|(id, _)| id);
         Ok(lane)
-    }
-
-    fn hold(&self, key: &str, text: Option<String>) -> Result<Option<Hold>, StoreError> {
-        text.filter(|text| !text.is_empty())
-            .map(|text| serde_json::from_str(&text).map_err(|error| malformed(READ_OUTBOX, key, error)))
-            .transpose()
     }
 
     /// At most `most` calls of a stage from `first` on, an id or `-`. One round trip.
@@ -389,7 +383,7 @@ impl Outbox {
             .await?;
         let mut replies = Replies::new(operation, answers);
         let (moved, paused, denied, first): (u64, String, String, String) = replies.required(&key)?;
-        let holds = Holds { paused: self.hold(&key, Some(paused))?, denied: self.hold(&key, Some(denied))? };
+        let holds = Holds { paused: take_hold(Some(paused)), denied: take_hold(Some(denied)) };
         Ok((moved, After { holds, first: Some(first).filter(|first| !first.is_empty()) }))
     }
 }
@@ -408,6 +402,17 @@ fn take_entries(replies: &mut Replies, key: &str) -> Result<Vec<Entry>, StoreErr
 
 fn malformed(operation: Operation, key: &str, detail: impl std::fmt::Display) -> StoreError {
     StoreError::new(operation, key, ErrorKind::Malformed, detail)
+}
+
+/// A hold, if there is one. One that can't be read holds its lane all the same, until an operator resumes it: to send what somebody
+/// wanted to hold back can't be undone.
+fn take_hold(text: Option<String>) -> Option<Hold> {
+    let text = text.filter(|text| !text.is_empty())?;
+    Some(serde_json::from_str(&text).unwrap_or_else(|error| Hold {
+        by: "unknown".to_owned(),
+        at: 0,
+        why: format!("the hold can't be read ({error}): resume the lane if nobody needs it"),
+    }))
 }
 
 /// The time of Redis, in Unix seconds. One round trip.

@@ -2,7 +2,7 @@
 
 use super::{
     ChainState, Clocks, Effect, FinalizedBatch, Note, Refused, Rules, Segment, SubmittedBatch, Transition,
-    UndoEntry, rules::is_plausible, segment::EventsOnly, transition::Change,
+    UndoEntry, rules::EPOCHS, segment::EventsOnly, transition::Change,
 };
 use crate::chain::{BlockRef, ChainEvent, ContractAddress, MarketEvent, Window};
 
@@ -41,7 +41,7 @@ impl ChainState {
         let opens = |(number, event): &(u64, MarketEvent)| {
             let ChainEvent::EpochReleased { epoch, time, .. } = event.event else { return None };
             let known = self.markets.get(&event.market)?;
-            let opens = !known.knows(epoch) && is_plausible(epoch, known.current);
+            let opens = !known.knows(epoch) && EPOCHS.has(epoch, known.current);
             (opens && !rules.is_past(time, segment.now)).then_some((event.market, *number))
         };
         let mut all: Vec<_> = segment.events.iter().filter_map(opens).collect();
@@ -146,7 +146,7 @@ impl Step<'_> {
         let Some(known) = change.market(market) else { return };
         let (current, ahead, is_known) = (known.current, known.ahead(), known.knows(epoch));
         let day = known.day.map(|day| day.number);
-        if !is_plausible(epoch, current) {
+        if !EPOCHS.has(epoch, current) {
             change.notes.push(Note::Implausible { market, epoch });
             return;
         }

@@ -1,6 +1,6 @@
 //! Changes of day.
 
-use super::{Note, Rules, day::Day, rules::is_plausible_day, transition::Change};
+use super::{Note, Rules, day::Day, rules::DAYS, transition::Change};
 use crate::{chain::ContractAddress, collector::Rollover};
 
 impl Change {
@@ -18,7 +18,7 @@ impl Change {
     /// Whether a day is believed; one that is not is noted.
     pub(super) fn believes(&mut self, market: ContractAddress, day: u64) -> bool {
         let last = self.market(market).and_then(|known| known.last_day);
-        let is_plausible = is_plausible_day(day, last);
+        let is_plausible = DAYS.has(day, last);
         if !is_plausible {
             self.notes.push(Note::ImplausibleDay { market, day });
         }

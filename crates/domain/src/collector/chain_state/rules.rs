@@ -66,29 +66,27 @@ impl Clocks {
     }
 }
 
-/// The highest epoch that is believed: other programs read epochs as numbers of JSON, which are exact up to here.
-const HIGHEST_EPOCH: u64 = (1 << 53) - 1;
-/// How far an epoch may be ahead of the market's highest one. A contract counts them one by one.
-const MOST_AHEAD: u64 = 1_000_000_000;
+/// Which numbers of nodes are believed. One that is not would stay the current one for ever.
+pub(super) struct Plausible {
+    highest: u64,
+    most_ahead: u64,
+}
+
+/// Epochs. Other programs read them as numbers of JSON, which are exact up to the highest one. A contract counts them one by one.
+pub(super) const EPOCHS: Plausible = Plausible { highest: (1 << 53) - 1, most_ahead: 1_000_000_000 };
+/// Days: one a day since long before there were chains, and at most ten years in which the market was not followed.
+pub(super) const DAYS: Plausible = Plausible { highest: 1_000_000, most_ahead: 3_650 };
+
+impl Plausible {
+    /// Whether a number is believed, after the market's last one.
+    pub(super) fn has(&self, number: u64, last: Option<u64>) -> bool {
+        number <= last.map_or(self.highest, |last| last.saturating_add(self.most_ahead).min(self.highest))
+    }
+}
 
 /// How long before the first submissions can expire an epoch counts as expired, in seconds; at most a tenth of their life. The batches
 /// are read and handed over in this time, and collectors may learn of a release sooner than we do.
 const MARGIN: u64 = 60;
-
-/// The highest day that is believed: one a day since long before there were chains.
-const HIGHEST_DAY: u64 = 1_000_000;
-/// How far a day may be ahead of the market's last one: ten years, in which it was not followed.
-const MOST_DAYS_AHEAD: u64 = 3_650;
-
-/// Whether a day is believed, after this one.
-pub(super) fn is_plausible_day(day: u64, last: Option<u64>) -> bool {
-    day <= last.map_or(HIGHEST_DAY, |last| last.saturating_add(MOST_DAYS_AHEAD).min(HIGHEST_DAY))
-}
-
-/// Whether the id of an epoch is believed, after this one. One that is not would stay the current epoch for ever.
-pub(super) fn is_plausible(epoch: u64, current: Option<u64>) -> bool {
-    epoch <= current.map_or(HIGHEST_EPOCH, |current| current.saturating_add(MOST_AHEAD).min(HIGHEST_EPOCH))
-}
 
 impl Rules {
     fn margin(&self) -> u64 {

@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    ChainState, Clocks, Day, Effect, Note, Releases, Rules, Transition, rules::is_plausible_day,
-    transition::Change,
+    ChainState, Clocks, Day, Effect, Note, Releases, Rules, Transition, rules::DAYS, transition::Change,
 };
 use crate::{chain::ContractAddress, collector::Rollover};
 
@@ -58,7 +57,7 @@ impl ChainState {
             // Not the present day in its place: the next release shows that it has changed since.
             let known = change.market(market).and_then(|known| known.last_day);
             // One that can't be is that of a program that went wrong.
-            let left_day = left.last_day.filter(|day| is_plausible_day(*day, left.day.map(|day| day.number)));
+            let left_day = left.last_day.filter(|day| DAYS.has(*day, left.day.map(|day| day.number)));
             let last_day = known.max(left_day).or(left.day.map(|day| day.number));
             change.set_last_day(market, last_day);
             // The predecessor handed these over: a window left here would be prepared again.

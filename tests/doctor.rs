@@ -383,7 +383,7 @@ async fn another_writer_beside_a_tracker_is_found() {
         common::have_settled(&again, MARKET).await;
         let ours = summary(&mut connection, MARKET).await.expect("a summary");
         assert!(ours["unaccounted_epochs"].is_u64(), "the tracker's: {ours}");
-        let looks = || proxy.counts().command_names.get("MEMORY").copied().unwrap_or(0);
+        let looks = || proxy.counts().sent("MEMORY");
         let (before, watching) = (looks(), watching.clone());
         let watched = tokio::spawn(async move { report(&watching, &["--watch", "2s"]).await });
         wait_until("the first look is over", SOON, async || looks() > before).await;

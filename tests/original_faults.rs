@@ -9,7 +9,7 @@ mod common;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use common::{MARKETS, Process, SOON, environment, key, service};
+use common::{MARKETS, Process, SOON, environment, key, metric, service};
 use redis::aio::MultiplexedConnection;
 use serde_json::{Value, json};
 use testkit::{FaultProxy, RedisServer, producers::unix_now, wait_until};
@@ -84,13 +84,6 @@ impl Scene {
     }
 }
 
-/// The value of a metric of this process, summed over the lines that begin like this.
-async fn metric(process: &Process, line: &str) -> f64 {
-    let (_, text) = process.get(process.metrics, "/metrics").await;
-    let lines = text.lines().filter(|found| found.starts_with(line));
-    lines.filter_map(|found| found.rsplit(' ').next()?.parse::<f64>().ok()).sum()
-}
-
 /// The original serves only the first of DATA_MARKET_ADDRESSES: here every market is served, each by its own actors.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_market_of_the_list_is_served() {
@@ -136,7 +129,7 @@ async fn totals_survive_a_restart_and_count_no_event_of_another_market() {
             scene.run(&["PUBLISH", "state:change", event]).await;
         }
         wait_until("the events are heard", SOON, async || {
-            metric(&process, "state_tracker_changes_processed_total").await == 4.0
+            metric(process.metrics, "state_tracker_changes_processed_total").await == 4.0
         })
         .await;
         // Two more passes.
@@ -376,7 +369,7 @@ async fn scientific_ids_are_converted_and_odd_durations_replaced_and_counted() {
         scene.shows("metrics:current_epoch", &expected).await;
         scene.shows("dashboard:summary", &json!({ "epochs_total": 1 })).await;
         let counted = r#"state_tracker_errors_total{kind="malformed""#;
-        assert!(metric(&process, counted).await > 0.0, "a duration of {duration} is counted");
+        assert!(metric(process.metrics, counted).await > 0.0, "a duration of {duration} is counted");
     }
 }
 
@@ -411,7 +404,7 @@ async fn what_was_missed_is_made_up_for_and_the_gap_is_counted() {
         let process = Process::start(&environment).await;
         process.wait_ready().await;
         scene.shows("dashboard:summary", &json!({ "epochs_total": 1 })).await;
-        let gaps = metric(&process, "state_tracker_subscription_gaps_total").await;
+        let gaps = metric(process.metrics, "state_tracker_subscription_gaps_total").await;
         let cut = Instant::now();
         if half_open {
             proxy.blackhole(true);
@@ -431,7 +424,7 @@ async fn what_was_missed_is_made_up_for_and_the_gap_is_counted() {
         proxy.refuse(false).await.expect("accepting");
         scene.shows("dashboard:summary", &json!({ "epochs_total": 2, "submissions_total": 1 })).await;
         wait_until("the gap is counted", SOON, async || {
-            metric(&process, "state_tracker_subscription_gaps_total").await > gaps
+            metric(process.metrics, "state_tracker_subscription_gaps_total").await > gaps
         })
         .await;
     }
@@ -463,8 +456,11 @@ async fn what_can_not_be_read_is_no_zero_but_counted_and_logged_once() {
     })
     .await;
     assert_eq!((&kept["submissions_queue"], &kept["active_validators"]), (&json!(3), &json!(1)), "last good");
-    let before = metric(&process, &counted("wrong_type")).await;
-    assert!(before > 0.0 && metric(&process, &counted("malformed")).await > 0.0, "counted by their kinds");
+    let before = metric(process.metrics, &counted("wrong_type")).await;
+    assert!(
+        before > 0.0 && metric(process.metrics, &counted("malformed")).await > 0.0,
+        "counted by their kinds"
+    );
     scene.shows("dashboard:summary", &json!({ "submissions_queue": null, "active_validators": null })).await;
     scene.shows("dashboard:summary", &json!({ "epochs_total": 1, "batches_total": 2, "epochs_1m": 1 })).await;
     let stats = scene.run(&["HEXISTS", &key(MARKET, "stats:current"), "submissions_queue"]).await;
@@ -472,7 +468,7 @@ async fn what_can_not_be_read_is_no_zero_but_counted_and_logged_once() {
     scene.shows("metrics:participation", &json!({ "level2_inclusions_24h": 1 })).await;
     // The timeline alone says that both batches were made.
     scene.shows("metrics:current_epoch", &json!({ "epoch_id": "1", "phase": "complete" })).await;
-    assert!(metric(&process, &counted("wrong_type")).await > before, "in each pass");
+    assert!(metric(process.metrics, &counted("wrong_type")).await > before, "in each pass");
     let log = process.log.borrow().clone();
     let lines = log.lines().filter(|line| line.contains("submissionQueue")).count();
     assert_eq!(lines, 1, "{log}");

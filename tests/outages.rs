@@ -7,7 +7,8 @@ mod common;
 use std::{net::SocketAddr, time::Duration};
 
 use common::{
-    MARKETS, Process, SOON, current_epoch, environment, free_port, get, producer, shown, summary, written,
+    MARKETS, Process, SOON, current_epoch, environment, free_port, get, metric, producer, shown, summary,
+    written,
 };
 use testkit::{FaultProxy, MarketProducer, RedisServer, producers::unix_now, wait_until};
 use tokio::time::Instant;
@@ -258,18 +259,10 @@ async fn listeners(redis: &RedisServer) -> u64 {
     counted.await.expect("counted").1
 }
 
-/// The sum of a metric over its labels.
-async fn metric(process: &Process, name: &str) -> f64 {
-    let (_, text) = get(process.metrics, "/metrics").await;
-    let of_metric = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
-    let values = text.lines().filter(of_metric);
-    values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
-}
-
 /// Waits until the subscription has proven itself.
 async fn is_proven(process: &Process) {
     wait_until("the subscription is proven", SOON, async || {
-        metric(process, "state_tracker_subscription_proven").await > 0.0
+        metric(process.metrics, "state_tracker_subscription_proven").await > 0.0
     })
     .await;
 }
@@ -295,15 +288,15 @@ async fn behind_one_address() -> ([RedisServer; 2], FaultProxy, Process) {
 
 /// Whether events that are published on this server are received, without a crash and with a gap counted.
 async fn hears(process: &Process, redis: &RedisServer) {
-    let before = metric(process, "state_tracker_events_received_total").await;
+    let before = metric(process.metrics, "state_tracker_events_received_total").await;
     one_epoch(redis, MARKETS[0]).await;
     wait_until("its events are received", SOON, async || {
-        metric(process, "state_tracker_events_received_total").await > before
+        metric(process.metrics, "state_tracker_events_received_total").await > before
     })
     .await;
     process.wait_ready().await;
     is_proven(process).await;
-    assert!(metric(process, "state_tracker_subscription_gaps_total").await >= 1.0);
+    assert!(metric(process.metrics, "state_tracker_subscription_gaps_total").await >= 1.0);
     assert_eq!(crashes(process).await, 0);
 }
 
@@ -315,7 +308,7 @@ async fn a_subscription_on_a_former_master_that_lives_on_is_noticed_and_replaced
     proxy.reset_counts();
     // The pool's connections alone: the old server still answers the subscription's pings.
     run(&old, &["CLIENT", "KILL", "TYPE", "normal"]).await;
-    let published = || proxy.counts().command_names.get("PUBLISH").copied().unwrap_or(0);
+    let published = || proxy.counts().sent("PUBLISH");
     wait_until("the own message is published on the new server", SOON, async || published() > 0).await;
     assert_eq!((listeners(&old).await, listeners(&new).await), (1, 0));
     // Nothing new is let in, so that the state between two subscriptions can be seen.
@@ -338,7 +331,7 @@ async fn an_error_that_moves_the_pool_to_another_master_moves_the_subscription_t
     run(&old, &["REPLICAOF", "127.0.0.1", &new.port().to_string()]).await;
     wait_until("the old server follows the new one", SOON, async || {
         run(&new, &["PUBLISH", "state:change", "epoch:open:1"]).await;
-        metric(&process, "state_tracker_events_received_total").await > 0.0
+        metric(process.metrics, "state_tracker_events_received_total").await > 0.0
     })
     .await;
     let refused = Instant::now();
@@ -364,18 +357,18 @@ async fn a_user_that_may_not_publish_is_logged_once_and_hears_events_without_a_p
         // Twice, so that the second subscription meets the same refusal.
         for subscriptions in 1..=2 {
             wait_until("it is subscribed, without a proof", SOON, async || {
-                let gaps = metric(&process, "state_tracker_subscription_gaps_total").await;
+                let gaps = metric(process.metrics, "state_tracker_subscription_gaps_total").await;
                 let (status, body) = get(process.metrics, "/readyz?verbose").await;
                 gaps + 1.0 >= f64::from(subscriptions) && status == 200 && body.contains("without a proof")
             })
             .await;
-            let before = metric(&process, "state_tracker_events_received_total").await;
+            let before = metric(process.metrics, "state_tracker_events_received_total").await;
             run(&redis, &["PUBLISH", "state:change", "epoch:open:1"]).await;
             wait_until("events are received", SOON, async || {
-                metric(&process, "state_tracker_events_received_total").await > before
+                metric(process.metrics, "state_tracker_events_received_total").await > before
             })
             .await;
-            assert!(metric(&process, "state_tracker_subscription_proven").await < 1.0);
+            assert!(metric(process.metrics, "state_tracker_subscription_proven").await < 1.0);
             if subscriptions == 1 {
                 run(&redis, &["CLIENT", "KILL", "TYPE", "pubsub"]).await;
             }

@@ -7,7 +7,7 @@ mod common;
 use std::net::SocketAddr;
 
 use common::{MARKETS, SOON, environment, producer, service, summary};
-use testkit::{FaultProxy, MarketProducer, ProxyCounts, RedisServer, wait_until};
+use testkit::{FaultProxy, MarketProducer, RedisServer, wait_until};
 
 /// Unfinished epochs of the market, in three runs.
 const EPOCHS: [u64; 3] = [10, 100, 1_000];
@@ -60,10 +60,7 @@ async fn round_trips_a_pass(epochs: u64) -> u64 {
     assert_eq!(of_passes % passes, 0, "{of_passes} round trips in {passes} passes");
     // What the tracker tells of itself is what passed to Redis. Beside it, connections are checked when they are borrowed, and the
     // listener publishes its own message. The passes that run at the beginning and at the end are told with their end.
-    let sent = |name: &str| {
-        let count = |counts: &ProxyCounts| counts.command_names.get(name).copied().unwrap_or(0);
-        count(&after) - count(&before)
-    };
+    let sent = |name: &str| after.sent(name) - before.sent(name);
     let passed = after.round_trips - before.round_trips - sent("PING") - sent("PUBLISH");
     let of_all = last.of_all - first.of_all;
     assert!(
@@ -84,15 +81,12 @@ struct Told {
 }
 
 async fn told(metrics: SocketAddr) -> Told {
-    let text = common::get(metrics, "/metrics").await.1;
-    let sum = |name: &str| -> u64 {
-        let values =
-            text.lines().filter_map(|line| line.strip_prefix(name)?.split_once("} ")?.1.parse::<u64>().ok());
-        values.sum()
-    };
+    let page = common::get(metrics, "/metrics").await.1;
+    // Counts are whole.
+    let sum = |beginning: &str| common::sum_of(&page, beginning) as u64;
     Told {
         passes: sum(r#"state_tracker_datasets_generated_total{dataset_type="dashboard_summary""#),
         of_passes: sum(r#"state_tracker_round_trips_total{operation="summary""#),
-        of_all: sum("state_tracker_round_trips_total{"),
+        of_all: sum("state_tracker_round_trips_total"),
     }
 }

@@ -72,11 +72,11 @@ pub(super) struct BatchCount {
     pub(super) total: u64,
 }
 
-/// The submissions of an epoch.
-#[derive(Serialize, ToSchema)]
+/// The submissions of an epoch, as the description has them: the answer is written one by one.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "the description reads its fields, and nobody makes it")]
 pub(super) struct EpochSubmissions<'a> {
     /// All of them, in no order.
-    #[serde(borrow)]
     pub(super) submissions: Vec<Submission<'a>>,
 }
 

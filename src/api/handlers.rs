@@ -339,7 +339,7 @@ async fn apart<T: Send + 'static>(
     }
     let key = hash.key.clone();
     let (made, shaped) = oneshot::channel();
-    // The answer goes out before its hash is freed, which takes a tenth of the time.
+    // The answer need not wait until its hash is freed.
     tokio::task::spawn_blocking(move || made.send(shape(&hash)));
     let shaped = shaped.await;
     // Only a panic ends it, and that is a bug of the shape.

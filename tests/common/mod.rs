@@ -263,6 +263,21 @@ pub async fn get(address: SocketAddr, path: &str) -> (u16, String) {
     ask(address, path, &["Host: localhost"]).await
 }
 
+/// The values of a page of metrics, summed over the lines that begin like this: a name, or a name with its first labels.
+pub fn sum_of(page: &str, beginning: &str) -> f64 {
+    let is_longer_name = |rest: &str| rest.starts_with(|next: char| next.is_alphanumeric() || next == '_');
+    let rests = page.lines().filter_map(|line| line.strip_prefix(beginning));
+    let values = rests
+        .filter(|rest| !is_longer_name(rest))
+        .filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok());
+    values.sum()
+}
+
+/// The same of the page that a service shows now.
+pub async fn metric(metrics: SocketAddr, beginning: &str) -> f64 {
+    sum_of(&get(metrics, "/metrics").await.1, beginning)
+}
+
 /// An HTTP GET with these lines in its head: status and body.
 pub async fn ask(address: SocketAddr, path: &str, lines: &[&str]) -> (u16, String) {
     let mut stream = TcpStream::connect(address).await.expect("the endpoint is open");

@@ -344,7 +344,6 @@ async fn calls_that_are_dropped_while_another_is_out_are_not_made_and_an_order_e
     stopped(service).await;
 }
 
-/// Waits until nothing waits in the lane of a market.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hold_that_can_not_be_read_holds_its_lane_alone_until_it_is_resumed() {
     let (world, redis, mut connection, relayer) = told_of(36).await;
@@ -358,11 +357,13 @@ async fn a_hold_that_can_not_be_read_holds_its_lane_alone_until_it_is_resumed() 
     let all = lanes(&environment).await;
     let why = lane(&all, &held)["paused"]["why"].as_str().expect("a reason").to_owned();
     assert!(why.contains("can't be read"), "{all}");
+    assert!(lane(&all, &held)["paused"]["at"].is_null(), "nobody knows since when: {all}");
     let (code, _, errors) = run(&environment, &["outbox", "resume", &held]).await;
     assert_eq!(code, Some(0), "{errors}");
     all_told(&connection, &world, &relayer, &held).await;
 }
 
+/// Waits until nothing waits in the lane of a market.
 async fn all_settled(environment: &BTreeMap<String, String>, market: &str) {
     wait_until("the lane is empty", SOON, async || lane(&lanes(environment).await, market)["waiting"] == 0)
         .await;

@@ -8,9 +8,7 @@ use testkit::{MarketProducer, RedisCluster, RedisServer, Sentinels, Truth, wait_
 use tokio::time::Instant;
 
 use super::{Environment, Identity, by_cluster, by_sentinels, dataset, reaches, reaches_on, refusal, set};
-use crate::common::{
-    self, MARKETS, PROTOCOL, SOON, get, have_settled, key, producer, service, shown, written,
-};
+use crate::common::{self, MARKETS, PROTOCOL, SOON, have_settled, key, producer, service, shown, written};
 
 /// Intervals too long to matter: whatever happens in time was caused by an event or a new subscription.
 const NO_POLLING: [(&str, &str); 2] =
@@ -34,11 +32,7 @@ async fn listeners(server: &RedisServer) -> u64 {
 
 /// The sum of a metric over its labels.
 async fn metric(service: &Service, name: &str) -> f64 {
-    let (_, text) = get(service.http().metrics_address(), "/metrics").await;
-    let of_metric = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
-    let values =
-        text.lines().filter(of_metric).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-    values.sum()
+    common::metric(service.http().metrics_address(), name).await
 }
 
 fn is_no_crash(service: &Service) {

@@ -245,7 +245,7 @@ impl Relayer {
         self.report(Some(call), error.into());
         match verdict {
             Verdict::Denied => {
-                let at = cx.clock().unix().as_secs();
+                let at = Some(cx.clock().unix().as_secs());
                 let hold = Hold { by: "relayer".to_owned(), at, why: why.clone() };
                 let mut session = self.chain.services.store.session(CHANGE_OUTBOX).await?;
                 self.outbox.set_denied(&mut session, &market, Some(&hold)).await?;

@@ -127,8 +127,8 @@ impl Entry {
 pub struct Hold {
     /// The operator, or the relayer.
     pub by: String,
-    /// Since when, in Unix seconds.
-    pub at: u64,
+    /// Since when, in Unix seconds; `None` where it can't be read.
+    pub at: Option<u64>,
     /// Why.
     pub why: String,
 }
@@ -410,7 +410,7 @@ fn take_hold(text: Option<String>) -> Option<Hold> {
     let text = text.filter(|text| !text.is_empty())?;
     Some(serde_json::from_str(&text).unwrap_or_else(|error| Hold {
         by: "unknown".to_owned(),
-        at: 0,
+        at: None,
         why: format!("the hold can't be read ({error}): resume the lane if nobody needs it"),
     }))
 }

@@ -32,7 +32,7 @@ async fn a_spelling_in_use_is_read_alone_until_all_are_looked_at_again() {
     for now in [NOW + 1, NOW + 59, NOW + 60] {
         proxy.reset_counts();
         assert_eq!(tracker.recent(now).await.totals(), written(&market.truth()));
-        commands.push(proxy.counts().command_names.get("HMGET").copied().unwrap_or(0));
+        commands.push(proxy.counts().sent("HMGET"));
     }
     let (narrow, wide) = (commands[0], commands[2]);
     assert_eq!(narrow, commands[1]);

@@ -183,7 +183,7 @@ impl Outbox {
         let Some((from, to, _)) = action.moves() else {
             let holds = match action {
                 Action::Pause { why } => {
-                    let at = take_time_of(session, &self.keys.hold(market)).await?;
+                    let at = Some(take_time_of(session, &self.keys.hold(market)).await?);
                     vec![(PAUSED, Some(text(&Hold { by: who.to_owned(), at, why: why.clone() })))]
                 }
                 _ => vec![(PAUSED, None), (DENIED, None)],

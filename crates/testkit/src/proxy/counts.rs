@@ -56,6 +56,12 @@ pub struct ConnectionCounts {
 }
 
 impl ProxyCounts {
+    /// How often a command was sent, by its name in upper case.
+    #[must_use]
+    pub fn sent(&self, command: &str) -> u64 {
+        self.command_names.get(command).copied().unwrap_or(0)
+    }
+
     pub(super) fn add(&mut self, one: &ConnectionCounts) {
         if one.subscriber {
             self.subscriber_round_trips += one.round_trips;

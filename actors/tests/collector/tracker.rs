@@ -21,7 +21,7 @@ use evm::{ChainConfig, Source};
 use store_collector::{ChainKeys, ChainStore};
 use supervision::{
     ActorHealth, Backoff, Child, Clock, ExitKind, Intensity, Limits, Mailbox, Name, Outcome, Overflow,
-    Policy, Tree, TreeOptions,
+    Policy, Tree, TreeOptions, fail::Written,
 };
 use testkit::{Contracts, wait_until};
 
@@ -47,6 +47,9 @@ pub struct Setup {
     /// Whether the relayer is told something: its calls stay in the outbox.
     pub told: bool,
     pub policy: Policy,
+    /// Failure points that are armed from the first moment: a panic at each passage of the first, an error at each second one of the
+    /// next, and so on, in turn.
+    pub armed: &'static [&'static str],
 }
 
 impl Default for Setup {
@@ -75,6 +78,7 @@ impl Default for Setup {
             refresh_every: Duration::from_secs(3_600),
             told: false,
             policy,
+            armed: &[],
         }
     }
 }
@@ -136,7 +140,14 @@ impl Tracker {
         let fetch =
             Child::worker(fetcher, move || BlockFetcher::new(of_fetcher.clone(), edges.clone(), Vec::new()));
         children.push(fetch.policy(setup.policy));
-        let tree = Tree::start(children, TreeOptions::default()).await.expect("the tree starts");
+        let failure_points = common::faults(setup.armed, 1).map(|(point, fault, when)| Written {
+            point: point.to_owned(),
+            actor: String::new(),
+            fault,
+            when,
+        });
+        let options = TreeOptions { failure_points: failure_points.collect(), ..TreeOptions::default() };
+        let tree = Tree::start(children, options).await.expect("the tree starts");
         Self { tree, chain }
     }
 

@@ -74,8 +74,17 @@ pub(crate) fn arm_collector(tree: &Tree, every: u64) {
 
 /// The same of these points.
 pub(crate) fn arm(tree: &Tree, points: &[&str], every: u64) {
-    for (index, point) in points.iter().enumerate() {
-        let fault = if index % 2 == 0 { Fault::Panic } else { Fault::Error };
-        tree.failure_points().arm(point, "", fault, When::Every(every + index as u64));
+    for (point, fault, when) in faults(points, every) {
+        tree.failure_points().arm(point, "", fault, when);
     }
+}
+
+/// What each of these points does when: panics and errors in turn, each a little more rarely than the one before.
+pub(crate) fn faults<'a>(
+    points: &'a [&'a str],
+    every: u64,
+) -> impl Iterator<Item = (&'a str, Fault, When)> + 'a {
+    points.iter().zip(every..).enumerate().map(|(index, (point, every))| {
+        (*point, if index % 2 == 0 { Fault::Panic } else { Fault::Error }, When::Every(every))
+    })
 }

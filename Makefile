@@ -4,7 +4,7 @@
 CARGO ?= cargo
 FEATURES = --features state-tracker/failure-points,state-tracker/demo
 
-.PHONY: demo docs test test-all lint loom mutants faults fuzz bench state-tracker image image-check compose-check deny promtool clean
+.PHONY: assets demo docs test test-all lint loom mutants faults fuzz bench state-tracker image image-check compose-check deny promtool clean
 
 # The service with a private Redis, producers and crashes. DEMO="--calm", DEMO="--check --for 30s"
 demo:
@@ -17,7 +17,7 @@ docs:
 
 # Format, lint, documentation, all tests.
 test: lint
-	scripts/needs redis-server anvil
+	scripts/needs redis-server anvil chromedriver
 	$(CARGO) test --workspace $(FEATURES)
 
 # The slow tests too.
@@ -52,6 +52,10 @@ mutants:
 	RUST_TEST_THREADS=8 SUPERVISION_SEEDS=40 PROPTEST_CASES=100 $(CARGO) mutants --package supervision --iterate \
 		--profile mutants --timeout 30 --no-shuffle --jobs 3 --cargo-arg=--lib --cargo-arg=--test=quick $(if $(SHARD),--shard $(SHARD))
 
+# Brings the libraries of pages from npm: pinned versions, checked by their hashes.
+assets:
+	scripts/assets
+
 # Puts known faults into a copy of the actor kit, one by one, and shows that its simulation catches each.
 faults:
 	scripts/faults
@@ -70,6 +74,8 @@ bench:
 	$(CARGO) bench --package supervision --bench kit
 	$(CARGO) bench --package actors --bench collector
 	$(CARGO) bench --package evm --bench backfill
+	$(CARGO) bench --package peer-snapshots --bench read
+	$(CARGO) bench --package store-peers --bench history
 	$(CARGO) bench --package state-tracker --bench passes $(FEATURES)
 	$(CARGO) bench --package state-tracker --bench operation $(FEATURES)
 	$(CARGO) bench --package state-tracker --bench relayer $(FEATURES)

@@ -22,6 +22,7 @@ mod migrate_markets;
 mod no_failure_points;
 mod outbox;
 mod output;
+mod peers;
 mod run;
 pub(crate) mod signals;
 
@@ -41,4 +42,5 @@ pub use ledger::ledger;
 pub use migrate_markets::migrate_markets;
 pub use outbox::outbox;
 pub use output::{ignoring_closed_pipe, print, print_to_stderr};
+pub use peers::peers;
 pub use run::run;

@@ -2,6 +2,7 @@
 
 mod help;
 mod outbox;
+mod peers;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use evm::StartBlock;
 
 pub use outbox::{ListArgs, OrderArgs, OutboxAction, OutboxArgs};
+pub use peers::{ImportPeersArgs, PeersAction, PeersArgs};
 
 const ABOUT: &str = "Keeps the live state of off-chain systems for the dashboards that read it";
 
@@ -60,6 +62,8 @@ pub enum Command {
     MigrateMarkets(MigrateMarketsArgs),
     /// Show the calls that the relayer is to get, and pause, retry, drop or replay them
     Outbox(OutboxArgs),
+    /// Import the history of connected peers from the former service
+    Peers(PeersArgs),
     /// Show the service at work, with servers of its own
     #[cfg(feature = "demo")]
     Demo(DemoArgs),

@@ -47,8 +47,8 @@ pub use secret::Secret;
 pub(crate) use settings::SECTIONS;
 pub use settings::{
     Alerts, Api, BadRelayer, BadWebhook, Collector, Compat, Config, Http, Index, Intervals, Ledger, Log,
-    LogFormat, Mailbox, MarketMigration, MarketSettings, OperatorFiles, Priority, Redis, Relayer, Retention,
-    Rewards, Supervision, Tracker,
+    LogFormat, Mailbox, MarketMigration, MarketSettings, OperatorFiles, Peers, Priority, Redis, Relayer,
+    Retention, Rewards, Supervision, Tracker,
 };
 #[cfg(feature = "failure-points")]
 pub(crate) use suggest::nearest;

@@ -19,6 +19,8 @@ pub mod exit;
 pub mod http;
 pub mod key_families;
 pub mod outbox;
+mod pages;
+pub mod peers;
 mod producers;
 mod protocol;
 pub mod reference;

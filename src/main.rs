@@ -58,6 +58,7 @@ async fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Ledger(args) => app::ledger(&args.action, &load()?).await,
         Command::MigrateMarkets(args) => app::migrate_markets(&args, &load()?.config).await,
         Command::Outbox(args) => app::outbox(&args.action, &load()?).await,
+        Command::Peers(args) => app::peers(&args.action, &load()?.config),
         #[cfg(feature = "demo")]
         Command::Demo(args) => state_tracker::demo::demo(args).await,
         Command::Healthcheck(HealthcheckArgs { url }) => app::healthcheck(url.as_deref(), load).await,

@@ -3,6 +3,7 @@
 //! A library names operation, object and cause. It does not know which setting it was given, so the remedy is found here, by type
 //! and kind of the error or of one of its causes. Log, readiness page, doctor and commands use the same functions. Pure.
 
+mod history;
 pub(crate) mod keys;
 
 use std::error::Error;
@@ -16,6 +17,7 @@ use domain::collector::TooDeep;
 use errors::{Kind, without_causes};
 use evm::{BadLog, ChainError, FaultKind, NodeFault};
 use http_client::{HttpError, TrustError};
+use store_peers::{HistoryError, HistoryErrorKind};
 use store_redis::{
     ErrorKind, Family, Fault, StoreError, Writer,
     operations::{PROVE_SUBSCRIPTION, SET_UP_POOL},
@@ -81,6 +83,9 @@ fn of_link(error: &(dyn Error + 'static)) -> Option<String> {
     }
     if let Some(Fault { key, kind, .. }) = error.downcast_ref() {
         return Some(of_key(*kind, key));
+    }
+    if let Some(error) = error.downcast_ref::<HistoryError>() {
+        return Some(history::of_kind(error.kind).to_owned());
     }
     if let Some(error) = error.downcast_ref::<CollectorProblem>() {
         return of_collector(error).map(str::to_owned);
@@ -234,6 +239,9 @@ pub fn of_kind(kind: ErrorKind) -> &'static str {
 pub(crate) fn of_label(kind: Kind) -> &'static str {
     if let Some(kind) = ErrorKind::ALL.iter().find(|known| known.row() == kind) {
         return of_kind(*kind);
+    }
+    if let Some(kind) = HistoryErrorKind::ALL.iter().find(|known| known.row() == kind) {
+        return history::of_kind(*kind);
     }
     match kind {
         operations::LOST => LOST,
@@ -395,7 +403,10 @@ mod tests {
         }
         let is_section = |word: &str| settings.iter().any(|known| known.split('.').next() == Some(word));
         let mut named = 0;
-        for word in include_str!("remedy.rs").split(|c: char| !c.is_ascii_lowercase() && !"_.".contains(c)) {
+        for word in [include_str!("remedy.rs"), include_str!("remedy/history.rs")]
+            .join(" ")
+            .split(|c: char| !c.is_ascii_lowercase() && !"_.".contains(c))
+        {
             let word = word.trim_end_matches('.');
             if word.split_once('.').is_some_and(|(section, _)| is_section(section)) {
                 assert!(settings.iter().any(|known| known == word), "{word}");

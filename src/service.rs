@@ -21,12 +21,20 @@
 //! │  └─ cleaner
 //! ├─ finder             unless `intervals.find` is 0
 //! ├─ pruner
-//! └─ read-api           when it has a token
+//! ├─ read-api           when it has a token
+//! └─ peers              when their history has a file
+//!    ├─ history
+//!    ├─ state
+//!    ├─ connections
+//!    │  └─ connection-1…
+//!    ├─ listener-proxy, listener-pool
+//!    └─ http-proxy, http-pool
 //! ```
 //!
 //! The mailboxes are created first, so that every actor gets its edges before any actor exists. Each edge is declared with its
 //! sender, and the tree refuses to start if edges with backpressure form a cycle. Senders are the listener, the finder, the block
-//! fetcher and the batch preparers; all of their edges conflate or drop the oldest message, and none waits.
+//! fetcher and the batch preparers; all of their edges conflate or drop the oldest message, and none waits. Those of the peers'
+//! connections do wait for the state (`docs/adr/0019-senders-wait-for-the-state.md`).
 
 #[cfg(feature = "failure-points")]
 pub(crate) mod actor_list;
@@ -34,6 +42,7 @@ mod alerts;
 mod collector;
 mod migration;
 mod operator_files;
+mod peers;
 mod policy;
 mod read_api;
 mod redis_pool;
@@ -70,6 +79,7 @@ use collector::AcrossReloads;
 pub(crate) use collector::{protocol_state, store as collector_store};
 pub(crate) use migration::migrate_market;
 use operator_files::OperatorSecrets;
+pub use peers::PeerPorts;
 pub(crate) use policy::run_to_completion;
 use policy::{limits, mandatory, policy};
 pub(crate) use read_api::{markets as api_markets, reader as api_reader};
@@ -91,6 +101,8 @@ pub struct Service {
     http: HttpServers,
     /// The read API, if it runs.
     api: Option<ReadApi>,
+    /// The ports of the peers, if they run.
+    peers: Option<PeerPorts>,
     tracker: TrackerServices,
     /// Progress and metrics of the collector, if it runs.
     followed: Option<AcrossReloads>,
@@ -132,6 +144,7 @@ impl Service {
         let security = secrets.security();
         let nodes = followed.as_ref().map_or_else(NodePool::default, |followed| followed.nodes.clone());
         let api = read_api::bind(config, &services, security.audit.clone(), nodes)?;
+        let peers = peers::bind(config, &services, &security.audit, &clock)?;
         let http = HttpServers::bind(metrics, operator, security, vitals.clone()).await?;
         migration::at_start(config, &services.store).await?;
         let (listener, finder) = (Name::new("listener"), Name::new("finder"));
@@ -139,6 +152,7 @@ impl Service {
         let (registry, indexer, mut children) =
             children(config, &tracker, followed.as_ref(), [&listener, &finder], alerting.as_ref(), &clock)?;
         children.extend(api.as_ref().map(|api| read_api::child(config, api)));
+        children.extend(peers.as_ref().map(|ports| peers::child(config, ports, &clock)));
         // First, so that it stops last: the others may have something to tell until then.
         let children = alerts.into_iter().chain(children).collect();
         let simultaneous_restarts = config.supervision.simultaneous_restarts;
@@ -163,6 +177,7 @@ impl Service {
             tree,
             http,
             api,
+            peers,
             tracker,
             followed,
             clock,
@@ -191,6 +206,12 @@ impl Service {
     #[must_use]
     pub fn api(&self) -> Option<&ReadApi> {
         self.api.as_ref()
+    }
+
+    /// The ports of the peers, if they run.
+    #[must_use]
+    pub fn peers(&self) -> Option<&PeerPorts> {
+        self.peers.as_ref()
     }
 
     /// The store of Redis.

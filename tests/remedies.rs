@@ -15,14 +15,16 @@ use testkit::RedisServer;
 use tokio::process::Command;
 
 /// The crates whose errors and comments name no setting. The testkit is part of no program.
-const LIBRARIES: [&str; 10] = [
+const LIBRARIES: [&str; 12] = [
     "actors/src",
     "crates/domain/src",
     "crates/errors/src",
     "crates/evm/src",
     "crates/http-client/src",
+    "crates/peer-snapshots/src",
     "crates/retry/src",
     "crates/store-collector/src",
+    "crates/store-peers/src",
     "crates/store-redis/src",
     "crates/store-tracker/src",
     "crates/supervision/src",

@@ -11,5 +11,6 @@ pub mod alerts;
 pub mod collector;
 pub mod env;
 pub mod operations;
+pub mod peers;
 pub mod tables;
 pub mod tracker;

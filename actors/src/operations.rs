@@ -1,6 +1,7 @@
 //! The operations and failure kinds that only the actors have, and the joined tables of all crates.
 
 use errors::{Kind, Operation};
+use store_peers::HistoryErrorKind;
 use store_redis::ErrorKind;
 
 errors::table! {
@@ -15,6 +16,7 @@ errors::table! {
     TELL_REWARDS: "tell_rewards", "tell of rewards";
     CALL_RELAYER: "call_relayer", "call the relayer";
     SEND_ALERT: "send_alert", "send an alert";
+    READ_PEERS: "read_peers", "read the lines of a peer";
 }
 
 errors::table! {
@@ -33,14 +35,20 @@ errors::table! {
 
 /// Every operation of this workspace.
 pub fn all() -> impl Iterator<Item = Operation> {
-    let tables =
-        [store_redis::operations::ALL, store_tracker::operations::ALL, store_collector::operations::ALL, OWN];
+    let tables = [
+        store_redis::operations::ALL,
+        store_tracker::operations::ALL,
+        store_collector::operations::ALL,
+        store_peers::operations::ALL,
+        OWN,
+    ];
     tables.into_iter().flatten().copied()
 }
 
 /// Every kind of failure of this workspace.
 pub fn kinds() -> impl Iterator<Item = Kind> {
-    ErrorKind::ALL.iter().map(|kind| kind.row()).chain(OWN_KINDS.iter().copied())
+    let of_history = HistoryErrorKind::ALL.iter().map(|kind| kind.row());
+    ErrorKind::ALL.iter().map(|kind| kind.row()).chain(of_history).chain(OWN_KINDS.iter().copied())
 }
 
 #[cfg(test)]

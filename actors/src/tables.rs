@@ -6,7 +6,7 @@ use crate::{
         FailurePoint,
         telemetry::{self, Metric},
     },
-    tracker,
+    peers, tracker,
 };
 
 /// The failure points of the supervisors. `supervision` passes them by name and can't import this table, so a test compares
@@ -26,12 +26,13 @@ static OF_SUPERVISORS: [FailurePoint; 2] = [
 
 /// Every metric, grouped by the part that records it.
 #[must_use]
-pub fn metrics_by_part() -> [(&'static str, Vec<&'static Metric>); 4] {
+pub fn metrics_by_part() -> [(&'static str, Vec<&'static Metric>); 5] {
     [
         ("The process and its actors", telemetry::metrics().collect()),
         ("The tracker", tracker::metrics::metrics().collect()),
         ("The collector", collector::metrics::metrics().collect()),
         ("The alerts", alerts::metrics::metrics().collect()),
+        ("Connected peers", peers::metrics::metrics().collect()),
     ]
 }
 
@@ -42,7 +43,9 @@ pub fn metrics() -> impl Iterator<Item = &'static Metric> {
 
 /// Every failure point: the tracker's, the collector's, the supervisors'.
 pub fn failure_points() -> impl Iterator<Item = &'static FailurePoint> {
-    tracker::points::POINTS.iter().chain(collector::points::POINTS).chain(&OF_SUPERVISORS)
+    let of_actors =
+        tracker::points::POINTS.iter().chain(collector::points::POINTS).chain(peers::points::POINTS);
+    of_actors.chain(&OF_SUPERVISORS)
 }
 
 #[cfg(test)]

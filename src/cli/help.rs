@@ -85,6 +85,8 @@ fn endpoints() -> Vec<(String, String)> {
         Server::Metrics => format!("{}:{}", default("http.host"), default("http.metrics_port")),
         Server::Operator => default("http.operator_address"),
         Server::Api => default("api.address"),
+        Server::Peers => default("peers.proxy_http_address"),
+        Server::Senders => default("peers.proxy_address"),
     };
     let row = |endpoint: &crate::http::Endpoint| {
         (format!("http://{}{}", address(endpoint.server), endpoint.path), endpoint.answer.to_owned())

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use actors::peers::Network;
 use domain::{Address, chain::ContractAddress};
 use evm::{NodeUrl, StartBlock};
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
@@ -44,6 +45,14 @@ pub(crate) const MIGRATIONS: Text = Text {
     what: "empty, or pairs of addresses such as \"0x…:0x…\", the old market first, separated by commas; no address twice",
     accepts: is_migrations,
 };
+pub(crate) const NETWORKS: Text = Text {
+    what: "empty, or addresses and networks such as \"10.0.0.0/8\", separated by commas",
+    accepts: |text| networks(text).all(|network| network.is_some()),
+};
+pub(crate) const PEER_NAMES: Text = Text {
+    what: "empty, or addresses with names such as \"10.0.0.7=proxy-a\", separated by commas; a name has letters, digits, `.`, `-` and `_`",
+    accepts: |text| peer_names(text).all(|name| name.is_some()),
+};
 pub(crate) const PUBLIC_HOST: Text = Text {
     what: "empty, or a host such as api.example.org, with its port or as a URL if need be",
     accepts: is_public_host,
@@ -66,7 +75,7 @@ pub(crate) const LOG_LEVEL: Text = Text {
 
 /// The pairs of a text; `None` for one that can't be read, or whose addresses are the same.
 pub(crate) fn migrations(text: &str) -> impl Iterator<Item = Option<(ContractAddress, ContractAddress)>> {
-    text.split(',').map(str::trim).filter(|pair| !pair.is_empty()).map(|pair| {
+    items(text).map(|pair| {
         let (from, to) = pair.split_once(':')?;
         let (from, to) = (from.trim().parse().ok()?, to.trim().parse().ok()?);
         (from != to).then_some((from, to))
@@ -77,6 +86,26 @@ fn is_migrations(text: &str) -> bool {
     let mut known = std::collections::BTreeSet::new();
     // A market that stands twice would get the counts of two, or pass them on.
     migrations(text).all(|pair| pair.is_some_and(|(from, to)| known.insert(from) && known.insert(to)))
+}
+
+/// The items of a list that commas separate.
+fn items(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+/// The networks of a text; `None` for one that can't be read.
+pub(crate) fn networks(text: &str) -> impl Iterator<Item = Option<Network>> {
+    items(text).map(|item| item.parse().ok())
+}
+
+/// The names of addresses in a text; `None` for a pair that can't be read.
+pub(crate) fn peer_names(text: &str) -> impl Iterator<Item = Option<(IpAddr, &str)>> {
+    items(text).map(|pair| {
+        let (address, name) = pair.split_once('=')?;
+        let (address, name) = (address.trim().parse().ok()?, name.trim());
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+        ((1..=64).contains(&name.len()) && name.bytes().all(fits)).then_some((address, name))
+    })
 }
 
 fn is_anything(_: &str) -> bool {

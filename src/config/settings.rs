@@ -8,6 +8,7 @@ mod http;
 mod log;
 mod migration;
 mod output;
+mod peers;
 mod redis;
 mod relayer;
 mod rewards;
@@ -27,6 +28,7 @@ pub use collector::Collector;
 pub use http::{Http, OperatorFiles};
 pub use log::{Log, LogFormat};
 pub use migration::MarketMigration;
+pub use peers::Peers;
 pub use redis::Redis;
 pub use relayer::{BadRelayer, Relayer};
 pub use rewards::Rewards;
@@ -67,6 +69,7 @@ sections! {
     migration: MarketMigration,
     alerts: Alerts,
     api: Api,
+    peers: Peers,
     supervision: Supervision,
     mailbox: Mailbox,
     http: Http,

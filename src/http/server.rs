@@ -11,6 +11,10 @@ pub enum Server {
     Operator,
     /// For readers of what the collector and others have written, with their token. On all interfaces by default.
     Api,
+    /// For readers of connected peers. On 127.0.0.1 by default.
+    Peers,
+    /// For senders of pictures. On 127.0.0.1 by default.
+    Senders,
 }
 
 impl Server {
@@ -21,6 +25,8 @@ impl Server {
             Self::Metrics => "metrics and probes",
             Self::Operator => "the operator's endpoints",
             Self::Api => "the read API",
+            Self::Peers => "readers of connected peers",
+            Self::Senders => "senders of pictures of connected peers",
         }
     }
 
@@ -29,6 +35,8 @@ impl Server {
             Self::Metrics => "http.metrics_port (STATE_TRACKER_METRICS_PORT)",
             Self::Operator => "the port of http.operator_address",
             Self::Api => "the port of api.address",
+            Self::Peers => "the port of peers.proxy_http_address or peers.pool_http_address",
+            Self::Senders => "the port of peers.proxy_address or peers.pool_address",
         }
     }
 
@@ -37,6 +45,8 @@ impl Server {
             Self::Metrics => "http.host to 0.0.0.0",
             Self::Operator => "the host of http.operator_address to 127.0.0.1",
             Self::Api => "the host of api.address to 0.0.0.0",
+            Self::Peers => "the host of that setting to 127.0.0.1",
+            Self::Senders => "the host of that setting to 127.0.0.1",
         }
     }
 }

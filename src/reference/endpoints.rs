@@ -11,8 +11,8 @@ use super::markdown::{head, table};
 
 pub(super) fn page() -> String {
     let mut page = head("Endpoints", "src/http/routes.rs");
-    page += "Three servers: one for Prometheus and probes, which asks for no token, one for operators, by default on the machine \
-             itself, and the [read API](../read-api.md). They change nothing, but for `/outbox/orders`; the first two answer `GET` and `HEAD` only, and `POST` there.\n\nThe column *token* says which token a path of the \
+    page += "One server for Prometheus and probes, which asks for no token, one for operators, by default on the machine \
+             itself, the [read API](../read-api.md), and two for readers of [connected peers](../peers.md). They change nothing, but for `/outbox/orders`; the first two answer `GET` and `HEAD` only, and `POST` there.\n\nThe column *token* says which token a path of the \
              operators' server asks for, where tokens are set up; that of operators opens what that of readers does. What changes something \
              needs it always: without tokens nobody may. An error is \
              JSON: `error` is a word for programs, `message` says what to do, `choices` what would be right, and `request_id` is \
@@ -34,6 +34,7 @@ pub(super) fn page() -> String {
         page += &table(["path", "token", "answer"], rows);
     }
     page += &read_api();
+    page += &peers();
     page
 }
 
@@ -45,6 +46,20 @@ fn token(access: Access) -> &'static str {
         Access::Acts => "operator, always",
         Access::InBody(_) => "in the body",
     }
+}
+
+fn peers() -> String {
+    let rows = crate::peers::ENDPOINTS.iter().map(|endpoint| {
+        [format!("`{}`", endpoint.path), endpoint.query.to_owned(), endpoint.answer.to_owned()]
+    });
+    let default = |key| schema::find(key).map(|setting| setting.shown_default()).unwrap_or_default();
+    format!(
+        "\n## Readers of connected peers\n\nListen on `peers.proxy_http_address`, by default `{}`, and `peers.pool_http_address`, by \
+         default `{}`, where `peers.history` is set. Both have every path, ask for no token, and answer `GET` and `HEAD` only.\n\n{}",
+        default("peers.proxy_http_address"),
+        default("peers.pool_http_address"),
+        table(["path", "query", "answer"], rows)
+    )
 }
 
 fn read_api() -> String {

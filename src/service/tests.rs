@@ -32,11 +32,17 @@ async fn start(config: &Config) -> Service {
 
 /// The edges of a service, sorted. Each one is between two actors of its tree, and none waits.
 fn edges(service: &Service) -> Vec<Declared> {
+    let edges = all_edges(service);
+    assert!(edges.iter().all(|(_, _, overflow)| !overflow.waits()), "{edges:?}");
+    edges
+}
+
+/// The same, where some may wait.
+fn all_edges(service: &Service) -> Vec<Declared> {
     let actors: Vec<_> = service.tree().health().into_iter().map(|actor| actor.path).collect();
     let mut edges = Vec::new();
     for edge in service.tree().edges() {
         assert!(!edge.outside && actors.contains(&edge.from) && actors.contains(&edge.to), "{edge:?}");
-        assert!(!edge.overflow.waits(), "{edge:?}");
         edges.push((edge.from, edge.to, edge.overflow));
     }
     edges.sort();
@@ -103,6 +109,33 @@ async fn every_edge_after_a_reload_is_declared_by_an_actor_of_the_tree_and_none_
     service.stop().await;
 }
 
+/// Settings of peers with two connections, ports of their own, and a history in this file.
+fn peers(file: &str) -> [(&str, &str); 6] {
+    const ANY: &str = "127.0.0.1:0";
+    [
+        ("STATE_TRACKER__PEERS__HISTORY", file),
+        ("STATE_TRACKER__PEERS__CONNECTIONS", "2"),
+        ("STATE_TRACKER__PEERS__PROXY_ADDRESS", ANY),
+        ("STATE_TRACKER__PEERS__POOL_ADDRESS", ANY),
+        ("STATE_TRACKER__PEERS__PROXY_HTTP_ADDRESS", ANY),
+        ("STATE_TRACKER__PEERS__POOL_HTTP_ADDRESS", ANY),
+    ]
+}
+
+#[tokio::test]
+async fn the_connections_of_peers_wait_for_their_state_and_nobody_else_waits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("peers.db");
+    let service = start(&config(&MARKETS, &peers(file.to_str().expect("a path")))).await;
+    let (waiting, others): (Vec<_>, Vec<_>) =
+        all_edges(&service).into_iter().partition(|(_, _, overflow)| overflow.waits());
+    let expected = [1, 2].map(|number| {
+        (format!("peers/connections/connection-{number}"), "peers/state".to_owned(), Overflow::Wait)
+    });
+    assert_eq!((waiting, others), (expected.to_vec(), of_markets(&MARKETS)));
+    service.stop().await;
+}
+
 #[tokio::test]
 async fn a_reload_never_puts_two_markets_into_an_index_without_names() {
     let [first, second] = MARKETS;
@@ -124,6 +157,9 @@ async fn a_reload_never_puts_two_markets_into_an_index_without_names() {
 async fn the_list_of_actors_is_that_of_the_tree_that_runs() {
     use super::actor_list::{SUPERVISOR, actor_list};
     let lower_case = MARKETS[0].to_lowercase();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("peers.db");
+    let peers = peers(file.to_str().expect("a path"));
     for (markets, more) in [
         (&MARKETS[..], &[][..]),
         (&MARKETS[..], &[("STATE_TRACKER__INDEX__ENABLED", "false")]),
@@ -133,6 +169,7 @@ async fn the_list_of_actors_is_that_of_the_tree_that_runs() {
             &[NODE, ("TX_RELAYER_URL", "http://127.0.0.1:3"), ("SLACK_REPORTING_URL", "http://127.0.0.1:3")],
         ),
         (&[lower_case.as_str()][..], &[NODE]),
+        (&MARKETS[..], &peers),
     ] {
         let config = config(markets, more);
         let service = start(&config).await;

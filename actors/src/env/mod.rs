@@ -2,6 +2,7 @@
 //!
 //! **Invariant:** it imports neither the tracker nor the collector.
 
+pub(crate) mod blocking;
 pub(crate) mod failure_point;
 pub(crate) mod lock;
 pub(crate) mod log_throttle;

@@ -5,6 +5,7 @@ use std::{error::Error, fmt};
 use domain::chain::ContractAddress;
 use errors::{Kind, Operation, one_line};
 use serde::{Deserialize, Serialize};
+use store_peers::HistoryError;
 use store_redis::StoreError;
 
 /// Finds the remedy for an error. The program at the edge passes it in, because only the edge knows the settings.
@@ -73,6 +74,24 @@ impl Report for StoreError {
 
     fn needs_operator(&self) -> bool {
         // Outages end by themselves; every other kind comes back with each attempt until an operator acts.
+        !self.kind.is_outage()
+    }
+}
+
+impl Report for HistoryError {
+    fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    fn kind(&self) -> Kind {
+        self.kind.row()
+    }
+
+    fn subject(&self) -> String {
+        self.object.clone()
+    }
+
+    fn needs_operator(&self) -> bool {
         !self.kind.is_outage()
     }
 }

@@ -18,7 +18,11 @@ use super::*;
 use crate::{
     alerts::{AlertBook, AlertMetrics},
     collector::{CollectorMetrics, Progress},
-    env::telemetry::{Kind, Telemetry},
+    env::{
+        Services,
+        telemetry::{Kind, Telemetry},
+    },
+    peers::{Naming, PeerMetrics, Peers, PeersSettings},
     tracker::TrackerMetrics,
 };
 
@@ -36,6 +40,27 @@ fn pool() -> Store {
         check_after: Duration::ZERO,
     };
     Store::new(settings).expect("settings")
+}
+
+/// Peers of whom nobody is connected.
+fn peers(clock: &Clock) -> Peers {
+    let second = Duration::from_secs(1);
+    let settings = PeersSettings {
+        most_connections: 1,
+        most_of_address: 1,
+        max_line: 1,
+        lines_per_second: 1,
+        silent_after: second,
+        secret: None,
+        networks: Vec::new(),
+        naming: Naming::default(),
+        rules: domain::peers::Rules::default(),
+        history: PathBuf::new(),
+        limits: store_peers::Limits::default(),
+        flush_every: second,
+    };
+    let telemetry = Telemetry::new().expect("an own registry refuses nothing");
+    Peers::new(Services::new(pool(), telemetry, clock), settings, clock)
 }
 
 /// Every group of metrics on one registry.
@@ -73,6 +98,7 @@ fn registered() -> Telemetry {
     let source = Source::new(ChainConfig::new(vec![nobody], contracts)).expect("a source");
     collector.observe(source, Arc::new(Progress::new(&clock)));
     AlertMetrics::register(telemetry.meter()).observe(AlertBook::default());
+    PeerMetrics::register(telemetry.meter()).observe(peers(&clock));
     telemetry
 }
 

@@ -84,6 +84,12 @@ table! {
     PRUNER: s(60) => s(60), None, UNLIMITED;
         "The pruner repeats a round that failed; at most its interval."
 
+    // Connected peers. At most 5 s with jitter: a receiver that was restarted has the true picture within one interval.
+    PEER_SENDER: ms(200) => s(4), Quarter, UNLIMITED;
+        "A sender of pictures connects again after it lost its receiver."
+    PEER_HISTORY: s(1) => s(30), Double, UNLIMITED;
+        "The history of peers is opened, or written, again after that failed."
+
     // Alerts.
     WEBHOOK: s(1) => s(60), Quarter, 10;
         "An alert is sent again after its receiver has not accepted it."

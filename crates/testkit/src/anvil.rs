@@ -19,6 +19,7 @@ pub use contract::{Contracts, Emission};
 use crate::local_port::free_port;
 use crate::process::OwnedProcess;
 pub use client::post;
+pub(crate) use client::post_to;
 
 const POLL: Duration = Duration::from_millis(10);
 const PORT_ATTEMPTS: usize = 20;

@@ -17,6 +17,7 @@
 //! | [`cluster`] | a Redis Cluster whose slots move while clients work |
 //! | [`proxy`] | a TCP proxy in front of a server: counts round trips, cuts, refuses, delays, holds back, goes silent |
 //! | [`anvil`] | an EVM node that mines and reorganises on demand, with our contract on it |
+//! | [`browser`] | Chromium without a window, for the tests of pages |
 //! | [`generated_node`] | a node of generated blocks, for chains that `anvil` would mine too slowly |
 //! | [`rpc_proxy`] | a JSON-RPC proxy in front of the node, whose answers fail, lag, are wrong or are held back |
 //! | [`relayer_server`] | a relayer that writes down each call, and answers as it is told |
@@ -35,6 +36,7 @@
 pub mod anvil;
 #[cfg(feature = "certificates")]
 pub mod authority;
+pub mod browser;
 pub mod cluster;
 pub mod collector;
 pub mod contents;
@@ -60,6 +62,7 @@ pub mod world;
 pub use anvil::{Anvil, AnvilError, Contracts, Emission};
 #[cfg(feature = "certificates")]
 pub use authority::Authority;
+pub use browser::{Browser, BrowserError};
 pub use cluster::{ClusterClient, RedisCluster};
 pub use dice::Dice;
 pub use generated_node::{GeneratedChain, GeneratedNode, NodeCounts, NodeLimits};

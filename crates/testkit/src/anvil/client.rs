@@ -22,15 +22,41 @@ pub(super) async fn call(addr: SocketAddr, method: &str, params: Value) -> Resul
 /// # Errors
 /// When the node can't be reached, or ends the answer early.
 pub async fn post(addr: SocketAddr, body: &str) -> std::io::Result<Vec<u8>> {
+    post_to(addr, "/", body).await
+}
+
+/// The same for a path.
+///
+/// # Errors
+/// As [`post`].
+pub(crate) async fn post_to(addr: SocketAddr, path: &str, body: &str) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(addr).await?;
     let head = format!(
-        "POST / HTTP/1.1\r\nhost: {addr}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        "POST {path} HTTP/1.1\r\nhost: {addr}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
     );
     stream.write_all(format!("{head}{body}").as_bytes()).await?;
     let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).await?;
-    let broken = || std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").ok_or_else(broken)?;
-    Ok(answer.split_off(end + 4))
+    // Not to the end of the connection: some servers keep it open.
+    while whole(&answer).is_none_or(|length| answer.len() < length) {
+        if stream.read_buf(&mut answer).await? == 0 {
+            break;
+        }
+    }
+    let end = end_of_head(&answer).ok_or(std::io::ErrorKind::UnexpectedEof)?;
+    Ok(answer.split_off(end))
+}
+
+/// Where the head of an answer ends.
+fn end_of_head(answer: &[u8]) -> Option<usize> {
+    answer.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4)
+}
+
+/// The length of an answer with its head, if that tells it.
+fn whole(answer: &[u8]) -> Option<usize> {
+    let end = end_of_head(answer)?;
+    let head = std::str::from_utf8(&answer[..end]).ok()?;
+    let mut lines = head.lines().filter_map(|line| line.split_once(':'));
+    let (_, length) = lines.find(|(name, _)| name.eq_ignore_ascii_case("content-length"))?;
+    Some(end + length.trim().parse::<usize>().ok()?)
 }

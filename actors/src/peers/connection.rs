@@ -1,0 +1,189 @@
+//! A connection's actor: reads the lines of one sender after the other, and sends what they tell to the state.
+//!
+//! It touches the socket of its sender. Promises: whatever the sender does ends at most this connection, and a crash of this actor
+//! too; a line that is no message is counted and dropped, and the connection goes on; a sender that is faster than the state, or
+//! than its limit of lines, waits at its own socket; no error names what a sender wrote.
+
+use std::{sync::Arc, time::Duration};
+
+use peer_snapshots::{Endless, Frame, Framer, Message, read};
+use supervision::{Address, Context, Failure, Worker};
+use tokio::{io::AsyncReadExt, net::TcpStream};
+
+use super::{
+    accepted::Accepted,
+    counts::{Closed, LineFault},
+    open::OpenConnection,
+    points,
+    shared::Peers,
+    state::Arrived,
+};
+use crate::operations::READ_PEERS;
+
+/// The bytes that are read at a time.
+const READ_BYTES: usize = 64 << 10;
+/// How long a sender may take for its secret.
+const SECRET_WITHIN: Duration = Duration::from_secs(5);
+/// The longest secret, in bytes.
+const LONGEST_SECRET: usize = 1 << 10;
+
+/// The actor.
+pub struct Connection {
+    peers: Peers,
+    state: Address<Arrived>,
+}
+
+/// How a connection ended.
+enum End {
+    /// The sender closed it, it broke, or the actor is stopped.
+    Over,
+    /// We close it.
+    Closed(Closed),
+}
+
+impl Connection {
+    /// An actor that serves one connection after the other.
+    #[must_use]
+    pub fn new(peers: Peers, state: Address<Arrived>) -> Self {
+        Self { peers, state }
+    }
+
+    async fn serve(&self, cx: &Context, accepted: Accepted) -> Result<(), Failure> {
+        let shared = &self.peers.0;
+        let source = shared.settings.naming.source(accepted.from);
+        let Some(open) = shared.open.open(source, accepted.from, shared.settings.most_of_address) else {
+            shared.counts.closed(Closed::TooMany);
+            return Ok(());
+        };
+        if let End::Closed(reason) = self.lines(cx, accepted.stream, &open).await? {
+            shared.counts.closed(reason);
+            shared.services.warn(READ_PEERS, &open.source, reason.why());
+        }
+        Ok(())
+    }
+
+    /// Reads until the end.
+    async fn lines(
+        &self,
+        cx: &Context,
+        mut stream: TcpStream,
+        open: &OpenConnection,
+    ) -> Result<End, Failure> {
+        let settings = &self.peers.0.settings;
+        let mut framer = Framer::new(settings.max_line);
+        let mut buffer = vec![0; READ_BYTES];
+        let mut is_known = settings.secret.is_none();
+        let mut pace = Pace::new(settings.lines_per_second);
+        let clock = cx.clock();
+        // Whole lines move it on, and bytes do not: a sender of one byte now and then has no longer than a silent one.
+        let mut until = clock.now() + if is_known { settings.silent_after } else { SECRET_WITHIN };
+        loop {
+            let reading =
+                clock.timeout(until.saturating_duration_since(clock.now()), stream.read(&mut buffer));
+            let length = match cx.idle(cx.stop_token().run_until_cancelled(reading)).await {
+                None | Some(Some(Ok(0) | Err(_))) => return Ok(End::Over),
+                Some(None) => {
+                    return Ok(End::Closed(if is_known { Closed::Silent } else { Closed::Secret }));
+                }
+                Some(Some(Ok(length))) => length,
+            };
+            points::CONNECTION_AFTER_READ.pass().await?;
+            let mut input = &buffer[..length];
+            loop {
+                let frame = match framer.next(&mut input) {
+                    Ok(Some(frame)) => frame,
+                    Ok(None) => break,
+                    Err(Endless(_)) => return Ok(End::Closed(Closed::Endless)),
+                };
+                if !is_known {
+                    match frame {
+                        Frame::Line(line) if self.is_secret(line) => {
+                            (is_known, until) = (true, clock.now() + settings.silent_after);
+                        }
+                        _ => return Ok(End::Closed(Closed::Secret)),
+                    }
+                    continue;
+                }
+                pace.take(cx).await;
+                match frame {
+                    Frame::Line(line) => self.line(line, open).await,
+                    Frame::TooLong(_) => self.peers.0.counts.fault(LineFault::TooLong),
+                }
+                until = clock.now() + settings.silent_after;
+                cx.progress();
+            }
+            // A sender that has not told the secret yet gets no room for a long line.
+            if !is_known && framer.unfinished() > LONGEST_SECRET {
+                return Ok(End::Closed(Closed::Secret));
+            }
+        }
+    }
+
+    fn is_secret(&self, line: &[u8]) -> bool {
+        let Some(secret) = &self.peers.0.settings.secret else { return true };
+        // In constant time for lines of its length.
+        let differs =
+            line.iter().zip(secret.bytes()).fold(0, |differs, (one, other)| differs | (one ^ other));
+        line.len() == secret.len() && std::hint::black_box(differs) == 0
+    }
+
+    async fn line(&self, line: &[u8], open: &OpenConnection) {
+        let shared = &self.peers.0;
+        match read(line) {
+            Ok(message) => {
+                shared.counts.message(message.kind());
+                if !matches!(message, Message::Retired(_)) {
+                    let arrived = Arrived {
+                        source: open.source.clone(),
+                        connection: open.number,
+                        message: Arc::new(message),
+                    };
+                    // The edge waits: a sender that is too fast is read more slowly. It is refused only while the state is stopped.
+                    drop(self.state.send(arrived).await);
+                }
+            }
+            Err(unreadable) => {
+                shared.counts.fault(LineFault::Unreadable(unreadable.reason));
+                shared.services.warn(READ_PEERS, &open.source, &format!("a line was dropped: {unreadable}"));
+            }
+        }
+    }
+}
+
+impl Worker for Connection {
+    async fn run(&mut self, cx: &Context) -> Result<(), Failure> {
+        let waiting = self.peers.clone();
+        while let Some(accepted) =
+            cx.idle(cx.stop_token().run_until_cancelled(waiting.0.waiting.next())).await
+        {
+            self.serve(cx, accepted).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The limit of lines a second.
+struct Pace {
+    most: u32,
+    left: u32,
+    until: Option<std::time::Instant>,
+}
+
+impl Pace {
+    fn new(most: u32) -> Self {
+        Self { most, left: most, until: None }
+    }
+
+    /// Takes a place for one line; waits for the next second where there is none.
+    async fn take(&mut self, cx: &Context) {
+        let now = cx.clock().now();
+        let until = *self.until.get_or_insert(now + Duration::from_secs(1));
+        if now >= until {
+            (self.left, self.until) = (self.most, Some(now + Duration::from_secs(1)));
+        } else if self.left == 0 {
+            cx.pause(cx.clock().sleep_until(until)).await;
+            (self.left, self.until) = (self.most, Some(cx.clock().now() + Duration::from_secs(1)));
+        }
+        self.left = self.left.saturating_sub(1);
+    }
+}

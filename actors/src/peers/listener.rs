@@ -1,0 +1,69 @@
+//! The listener of one port: accepts the connections of senders and leaves them to the connections' actors.
+//!
+//! It touches its port. Promises: who may not connect is closed at once and counted; so is who comes when all actors are busy; it reads
+//! nothing, so no sender holds it up.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use retry::{Attempts, table::HTTP_ACCEPT};
+use supervision::{Context, Failure, Worker};
+use tokio::net::TcpListener;
+
+use super::{accepted::Accepted, counts::Closed, shared::Peers};
+
+/// The actor.
+pub struct PeerListener {
+    peers: Peers,
+    /// Bound once: the port stays open over restarts of this actor.
+    listener: Arc<std::net::TcpListener>,
+}
+
+impl PeerListener {
+    /// A listener of this port.
+    #[must_use]
+    pub fn new(peers: Peers, listener: Arc<std::net::TcpListener>) -> Self {
+        Self { peers, listener }
+    }
+
+    /// Binds a port for it.
+    ///
+    /// # Errors
+    /// A port that is taken, or that needs a right that the process does not have.
+    pub fn bind(address: SocketAddr) -> io::Result<Arc<std::net::TcpListener>> {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(Arc::new(listener))
+    }
+
+    fn take(&self, stream: tokio::net::TcpStream, from: SocketAddr) {
+        let shared = &self.peers.0;
+        let from = from.ip().to_canonical();
+        let networks = &shared.settings.networks;
+        if !networks.is_empty() && !networks.iter().any(|network| network.contains(from)) {
+            return shared.counts.closed(Closed::Network);
+        }
+        // Those that wait will be served by the actors that are free.
+        let free = shared.settings.most_connections.saturating_sub(shared.open.len());
+        if shared.waiting.push(Accepted { stream, from }, free).is_err() {
+            shared.counts.closed(Closed::TooMany);
+        }
+    }
+}
+
+impl Worker for PeerListener {
+    async fn run(&mut self, cx: &Context) -> Result<(), Failure> {
+        let listener = TcpListener::from_std(self.listener.try_clone()?)?;
+        let mut attempts = Attempts::new(HTTP_ACCEPT);
+        while let Some(accepted) = cx.idle(cx.stop_token().run_until_cancelled(listener.accept())).await {
+            match accepted {
+                Ok((stream, from)) => {
+                    attempts.succeeded();
+                    self.take(stream, from);
+                }
+                // Such as no free file descriptor: an immediate retry would spin.
+                Err(_) => cx.pause(cx.clock().sleep(attempts.failed())).await,
+            }
+        }
+        Ok(())
+    }
+}

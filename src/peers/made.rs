@@ -1,0 +1,173 @@
+//! Answers that are written once for each state of the pictures, with their mark (`ETag`), and compressed for clients that ask for it.
+//!
+//! Promise: however many dashboards ask how often, a list is written once for each change, and who has it already is told so.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    io::Write,
+    sync::{Arc, OnceLock},
+};
+
+use axum::{
+    body::{Body, Bytes},
+    http::{
+        HeaderMap, HeaderValue, StatusCode,
+        header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY},
+    },
+    response::{IntoResponse, Response},
+};
+use flate2::{Compression, write::GzEncoder};
+use serde::Serialize;
+use tokio::{sync::Mutex, task::spawn_blocking};
+
+use super::{answers::no_data, lists::Held};
+
+/// The answer of one path, and of which pictures it tells.
+#[derive(Default)]
+pub(super) struct Made {
+    last: Mutex<Option<(Arc<Held>, Arc<Answer>)>>,
+    hasher: RandomState,
+}
+
+/// An answer as it is sent.
+struct Answer {
+    status: StatusCode,
+    mark: HeaderValue,
+    text: Bytes,
+    packed: OnceLock<Bytes>,
+}
+
+impl Made {
+    /// The answer for these pictures, in the form that a client with these headers takes.
+    pub(super) async fn answer<T: Serialize>(
+        &self,
+        pictures: Arc<Held>,
+        headers: &HeaderMap,
+        make: impl FnOnce(&Held) -> (StatusCode, T) + Send + 'static,
+    ) -> Response {
+        let Some(answer) = self.made(pictures, make).await else { return no_data() };
+        let common = [
+            (ETAG, answer.mark.clone()),
+            // It may be kept, and is asked for each time.
+            (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+            (VARY, HeaderValue::from_static("accept-encoding")),
+        ];
+        if answer.status == StatusCode::OK && is_known(headers, &answer.mark) {
+            return (StatusCode::NOT_MODIFIED, common).into_response();
+        }
+        let kind = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+        if !takes_gzip(headers) {
+            return (answer.status, common, kind, Body::from(answer.text.clone())).into_response();
+        }
+        let status = answer.status;
+        let packed = spawn_blocking(move || answer.packed.get_or_init(|| packed(&answer.text)).clone()).await;
+        // Only a panic ends it.
+        let Ok(packed) = packed else { return no_data() };
+        let encoding = [(CONTENT_ENCODING, HeaderValue::from_static("gzip"))];
+        (status, common, kind, encoding, Body::from(packed)).into_response()
+    }
+
+    /// The answer of these pictures; `None` if it can't be written.
+    async fn made<T: Serialize>(
+        &self,
+        pictures: Arc<Held>,
+        make: impl FnOnce(&Held) -> (StatusCode, T) + Send + 'static,
+    ) -> Option<Arc<Answer>> {
+        // Others that ask meanwhile get the same answer.
+        let mut last = self.last.lock().await;
+        if let Some((of, answer)) = last.as_ref()
+            && Arc::ptr_eq(of, &pictures)
+        {
+            return Some(answer.clone());
+        }
+        // Of up to thousands of miners: in a thread that may take its time.
+        let of = pictures.clone();
+        let written = spawn_blocking(move || {
+            let (status, shown) = make(&of);
+            serde_json::to_vec(&shown).map(|text| (status, text))
+        });
+        let (status, text) = written.await.ok()?.ok()?;
+        let before = last.as_ref().map(|(_, answer)| answer);
+        let answer = match before.filter(|answer| answer.status == status && answer.text == text) {
+            // The pictures are others, and tell the same: what was compressed holds.
+            Some(same) => same.clone(),
+            None => {
+                // Weak, since it is the same for both encodings.
+                let mark = format!("W/\"{:016x}\"", self.hasher.hash_one(&text));
+                let mark = HeaderValue::from_str(&mark).ok()?;
+                Arc::new(Answer { status, mark, text: text.into(), packed: OnceLock::new() })
+            }
+        };
+        *last = Some((pictures, answer.clone()));
+        Some(answer)
+    }
+}
+
+/// Whether the client has the answer with this mark.
+fn is_known(headers: &HeaderMap, mark: &HeaderValue) -> bool {
+    let opaque = |text: &str| text.trim().trim_start_matches("W/").to_owned();
+    let Ok(mark) = mark.to_str().map(opaque) else { return false };
+    let all = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    all.flat_map(|value| value.split(',')).any(|known| known.trim() == "*" || opaque(known) == mark)
+}
+
+/// Whether the client asks for gzip.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let all = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    all.flat_map(|value| value.split(',')).any(|one| {
+        let (name, quality) = one.split_once(';').unwrap_or((one, ""));
+        let quality =
+            quality.trim().strip_prefix("q=").map_or(1.0, |text| text.trim().parse().unwrap_or(0.0));
+        name.trim().eq_ignore_ascii_case("gzip") && quality > 0.0_f32
+    })
+}
+
+fn packed(text: &[u8]) -> Bytes {
+    let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
+    // A vector takes everything.
+    let _ = packer.write_all(text);
+    packer.finish().unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: axum::http::HeaderName, values: &[&'static str]) -> HeaderMap {
+        values.iter().map(|value| (name.clone(), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn gzip_is_for_clients_that_ask_for_it() {
+        for (values, takes) in [
+            (&["gzip"][..], true),
+            (&["br, GZIP;q=0.5"], true),
+            (&["br", "gzip"], true),
+            (&["gzip;q=0"], false),
+            (&["gzip; q=0.000"], false),
+            (&["gzip;q=x"], false),
+            (&["br, deflate"], false),
+            (&["*"], false),
+            (&[], false),
+        ] {
+            assert_eq!(takes_gzip(&headers(ACCEPT_ENCODING, values)), takes, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_has_the_answer_whose_mark_it_names() {
+        let mark = HeaderValue::from_static("W/\"0a\"");
+        for (values, has) in [
+            (&["W/\"0a\""][..], true),
+            (&["\"0a\""], true),
+            (&["\"1\", W/\"0a\""], true),
+            (&["\"1\"", "\"0a\""], true),
+            (&["*"], true),
+            (&["\"0b\""], false),
+            (&["0a"], false),
+            (&[], false),
+        ] {
+            assert_eq!(is_known(&headers(IF_NONE_MATCH, values), &mark), has, "{values:?}");
+        }
+    }
+}

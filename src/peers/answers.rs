@@ -35,6 +35,7 @@ pub(super) fn bad(reason: impl Into<std::borrow::Cow<'static, str>>) -> Response
 
 /// The history has no answer.
 pub(super) fn refused(error: &HistoryError) -> Response {
+    tracing::debug!("{error}");
     match error.kind {
         HistoryErrorKind::BadRange => bad("`from` must be before `to`, both in Unix seconds"),
         HistoryErrorKind::TooMuch => {

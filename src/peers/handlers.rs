@@ -1,17 +1,16 @@
 //! The handlers of the paths.
 
 use axum::{
-    extract::{
-        Path, Query, State,
-        rejection::{PathRejection, QueryRejection},
-    },
-    http::{HeaderMap, StatusCode},
-    response::Response,
+    extract::{FromRequestParts, Path, Query, State, rejection::QueryRejection},
+    http::{HeaderMap, StatusCode, request::Parts},
+    response::{IntoResponse, Response},
 };
 use domain::peers::{HASHES_PER_WORK, List, Now};
 use peer_snapshots::readers::{Addresses, HashratePoint, Hashrates, Health, View};
-use serde::{Deserialize, Serialize};
-use store_peers::{HistoryPoint, Rollup, Subject, Wanted};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use store_peers::{
+    BalanceRead, HistoryError, HistoryPoint, HistoryReader, QuoteRead, Rollup, Subject, Wanted,
+};
 
 use super::{
     MadeLists, PeerPort, Side,
@@ -39,12 +38,41 @@ pub(super) struct Range {
     source: Option<String>,
 }
 
-/// What is answered to a query that can't be read.
-fn unreadable(error: &QueryRejection) -> Response {
-    bad(format!("the query can't be read: {}", errors::sanitise(error.body_text())))
+/// A query; one that can't be read is answered with 400.
+pub(super) struct Asked<T>(T);
+
+/// A query can't be read.
+pub(super) struct Unreadable(QueryRejection);
+
+impl IntoResponse for Unreadable {
+    fn into_response(self) -> Response {
+        bad(format!("the query can't be read: {}", errors::sanitise(self.0.body_text())))
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
+    type Rejection = Unreadable;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Unreadable> {
+        let Query(query) = Query::from_request_parts(parts, state).await.map_err(Unreadable)?;
+        Ok(Self(query))
+    }
 }
 
 impl PeerPort {
+    /// Answers with what the history has, or says why it can't be read.
+    async fn history<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&HistoryReader) -> Result<T, HistoryError> + Send + 'static,
+        answer: impl FnOnce(T) -> Response,
+    ) -> Response {
+        match self.readers.read(read).await {
+            Some(Ok(found)) => answer(found),
+            Some(Err(error)) => refused(&error),
+            None => no_data(),
+        }
+    }
+
     /// Answers with the pictures of now.
     fn look<T>(&self, answer: impl FnOnce(&lists::Held, &View<'_>, Now) -> T) -> T {
         self.seen(&self.peers.pictures(), answer)
@@ -61,25 +89,18 @@ impl PeerPort {
 }
 
 /// `/api/stats`
-pub(super) async fn stats(
-    State(port): State<PeerPort>,
-    query: Result<Query<OfSource>, QueryRejection>,
-) -> Response {
-    let Query(OfSource { source }) = match query {
-        Ok(query) => query,
-        Err(error) => return unreadable(&error),
-    };
+pub(super) async fn stats(State(port): State<PeerPort>, Asked(query): Asked<OfSource>) -> Response {
+    let OfSource { source } = query;
     let source = source.as_deref();
     port.look(|pictures, view, now| match port.side {
-        Side::Proxy => match lists::proxy_stats(pictures, source, view, now) {
-            Some(stats) => shown(StatusCode::OK, &stats),
-            None => no_data(),
-        },
-        Side::Pool => match lists::pool_stats(pictures, source, view, now) {
-            Some(stats) => shown(StatusCode::OK, &stats),
-            None => no_data(),
-        },
+        Side::Proxy => known(lists::proxy_stats(pictures, source, view, now)),
+        Side::Pool => known(lists::pool_stats(pictures, source, view, now)),
     })
+}
+
+/// The statistics; 503 before the first ones.
+fn known(stats: Option<impl Serialize>) -> Response {
+    stats.map_or_else(no_data, |stats| shown(StatusCode::OK, &stats))
 }
 
 /// A list that is written once for each state of the pictures.
@@ -151,34 +172,24 @@ pub(super) async fn health(State(port): State<PeerPort>) -> Response {
     })
 }
 
-type RangeQuery = Result<Query<Range>, QueryRejection>;
-
 /// A range of a series as points, of which those in a gap are left out.
 async fn points(
     port: &PeerPort,
-    query: RangeQuery,
+    query: Range,
     wanted: impl FnOnce(Option<String>) -> Wanted,
     rate: fn(&HistoryPoint) -> Option<f64>,
 ) -> Response {
-    let Query(Range { from, to, source }) = match query {
-        Ok(query) => query,
-        Err(error) => return unreadable(&error),
-    };
+    let Range { from, to, source } = query;
     let wanted = wanted(source);
-    match port.readers.read(move |reader| reader.range(&wanted, from, to, SHORTEST)).await {
-        Some(Ok(range)) => {
-            let point = |point: &HistoryPoint| {
-                let hashrate_hs = rate(point)?;
-                Some(HashratePoint { timestamp: u64::try_from(point.timestamp).ok()?, hashrate_hs })
-            };
-            shown(StatusCode::OK, &Hashrates { data: range.points.iter().filter_map(point).collect() })
-        }
-        Some(Err(error)) => {
-            tracing::debug!("{error}");
-            refused(&error)
-        }
-        None => no_data(),
-    }
+    let point = |point: &HistoryPoint| {
+        let hashrate_hs = rate(point)?;
+        Some(HashratePoint { timestamp: u64::try_from(point.timestamp).ok()?, hashrate_hs })
+    };
+    port.history(
+        move |reader| reader.range(&wanted, from, to, SHORTEST),
+        |range| shown(StatusCode::OK, &Hashrates { data: range.points.iter().filter_map(point).collect() }),
+    )
+    .await
 }
 
 /// The rate that was measured, in H/s.
@@ -197,29 +208,51 @@ fn total(source: Option<String>) -> Wanted {
 }
 
 /// `/api/hashrate`
-pub(super) async fn hashrate(State(port): State<PeerPort>, query: RangeQuery) -> Response {
+pub(super) async fn hashrate(State(port): State<PeerPort>, Asked(query): Asked<Range>) -> Response {
     points(&port, query, total, measured).await
 }
 
-type Id = Result<Path<u32>, PathRejection>;
+/// The id of a peer; another text is answered with 400.
+pub(super) struct Id(u32);
+
+/// A text is no id.
+pub(super) struct NoId;
+
+impl IntoResponse for NoId {
+    fn into_response(self) -> Response {
+        bad("the id must be a number up to 4294967295")
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = NoId;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, NoId> {
+        let Path(id) = Path::from_request_parts(parts, state).await.map_err(|_| NoId)?;
+        Ok(Self(id))
+    }
+}
 
 async fn of_downstream(
     port: &PeerPort,
-    id: Id,
-    query: RangeQuery,
+    Id(downstream_id): Id,
+    query: Range,
     rate: fn(&HistoryPoint) -> Option<f64>,
 ) -> Response {
-    let Ok(Path(downstream_id)) = id else { return bad("the id must be a number up to 4294967295") };
     points(port, query, |source| Wanted::Id { source, downstream_id }, rate).await
 }
 
 /// `/api/downstream/ID/hashrate`
-pub(super) async fn downstream(State(port): State<PeerPort>, id: Id, query: RangeQuery) -> Response {
+pub(super) async fn downstream(State(port): State<PeerPort>, id: Id, Asked(query): Asked<Range>) -> Response {
     of_downstream(&port, id, query, measured).await
 }
 
 /// `/api/downstream/ID/declared-hashrate`
-pub(super) async fn downstream_declared(State(port): State<PeerPort>, id: Id, query: RangeQuery) -> Response {
+pub(super) async fn downstream_declared(
+    State(port): State<PeerPort>,
+    id: Id,
+    Asked(query): Asked<Range>,
+) -> Response {
     of_downstream(&port, id, query, declared).await
 }
 
@@ -262,31 +295,25 @@ fn rates(rollup: &Rollup, hashes: f64) -> Option<Rates> {
 }
 
 /// `/api/history`
-pub(super) async fn history(
-    State(port): State<PeerPort>,
-    query: Result<Query<RangeOf>, QueryRejection>,
-) -> Response {
-    let Query(RangeOf { from, to, source, id }) = match query {
-        Ok(query) => query,
-        Err(error) => return unreadable(&error),
-    };
+pub(super) async fn history(State(port): State<PeerPort>, Asked(query): Asked<RangeOf>) -> Response {
+    let RangeOf { from, to, source, id } = query;
     let wanted = match id {
         Some(downstream_id) => Wanted::Id { source, downstream_id },
         None => total(source),
     };
-    match port.readers.read(move |reader| reader.range(&wanted, from, to, SHORTEST)).await {
-        Some(Ok(range)) => {
-            let point = |HistoryPoint { timestamp, both }: &HistoryPoint| Point {
-                timestamp: *timestamp,
-                measured: rates(&both.measured, HASHES_PER_WORK),
-                declared: rates(&both.declared, 1.0),
-            };
+    let point = |HistoryPoint { timestamp, both }: &HistoryPoint| Point {
+        timestamp: *timestamp,
+        measured: rates(&both.measured, HASHES_PER_WORK),
+        declared: rates(&both.declared, 1.0),
+    };
+    port.history(
+        move |reader| reader.range(&wanted, from, to, SHORTEST),
+        |range| {
             let points = range.points.iter().map(point).collect();
             shown(StatusCode::OK, &Points { step: range.step, points })
-        }
-        Some(Err(error)) => refused(&error),
-        None => no_data(),
-    }
+        },
+    )
+    .await
 }
 
 /// A quote.
@@ -305,24 +332,19 @@ struct Quotes {
 }
 
 /// `/api/quotes`
-pub(super) async fn quotes(State(port): State<PeerPort>, query: RangeQuery) -> Response {
-    let Query(Range { from, to, .. }) = match query {
-        Ok(query) => query,
-        Err(error) => return unreadable(&error),
+pub(super) async fn quotes(State(port): State<PeerPort>, Asked(query): Asked<Range>) -> Response {
+    let Range { from, to, .. } = query;
+    let entry = |quote: QuoteRead| QuoteEntry {
+        timestamp: quote.timestamp,
+        source: quote.source,
+        downstream_id: quote.downstream_id,
+        amount: quote.amount,
     };
-    match port.readers.read(move |reader| reader.quotes(from, to, MOST_QUOTES)).await {
-        Some(Ok(all)) => {
-            let entry = |quote: store_peers::QuoteRead| QuoteEntry {
-                timestamp: quote.timestamp,
-                source: quote.source,
-                downstream_id: quote.downstream_id,
-                amount: quote.amount,
-            };
-            shown(StatusCode::OK, &Quotes { quotes: all.into_iter().map(entry).collect() })
-        }
-        Some(Err(error)) => refused(&error),
-        None => no_data(),
-    }
+    port.history(
+        move |reader| reader.quotes(from, to, MOST_QUOTES),
+        |all| shown(StatusCode::OK, &Quotes { quotes: all.into_iter().map(entry).collect() }),
+    )
+    .await
 }
 
 /// The balance of a source.
@@ -341,16 +363,13 @@ struct Balances {
 
 /// `/api/balance`
 pub(super) async fn balance(State(port): State<PeerPort>) -> Response {
-    match port.readers.read(|reader| reader.balances()).await {
-        Some(Ok(all)) => {
-            let entry = |one: store_peers::BalanceRead| BalanceEntry {
-                source: one.source,
-                balance: one.balance,
-                timestamp: one.timestamp,
-            };
-            shown(StatusCode::OK, &Balances { balances: all.into_iter().map(entry).collect() })
-        }
-        Some(Err(error)) => refused(&error),
-        None => no_data(),
-    }
+    let entry = |one: BalanceRead| BalanceEntry {
+        source: one.source,
+        balance: one.balance,
+        timestamp: one.timestamp,
+    };
+    port.history(HistoryReader::balances, |all| {
+        shown(StatusCode::OK, &Balances { balances: all.into_iter().map(entry).collect() })
+    })
+    .await
 }

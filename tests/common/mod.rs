@@ -280,15 +280,23 @@ pub async fn metric(metrics: SocketAddr, beginning: &str) -> f64 {
 
 /// An HTTP GET with these lines in its head: status and body.
 pub async fn ask(address: SocketAddr, path: &str, lines: &[&str]) -> (u16, String) {
+    let (head, body) = exchange(address, path, lines).await;
+    let status = head.split_whitespace().nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, String::from_utf8(body).expect("a text"))
+}
+
+/// The same: head and body as they are.
+pub async fn exchange(address: SocketAddr, path: &str, lines: &[&str]) -> (String, Vec<u8>) {
     let mut stream = TcpStream::connect(address).await.expect("the endpoint is open");
     let lines = lines.join("\r\n");
     let request = format!("GET {path} HTTP/1.1\r\n{lines}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("sent");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.expect("answered");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-    let status = head.split_whitespace().nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    (status, body.to_owned())
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.expect("answered");
+    let end = answer.windows(4).position(|part| part == b"\r\n\r\n").expect("a head");
+    let body = answer.split_off(end + 4);
+    answer.truncate(end);
+    (String::from_utf8(answer).expect("a text"), body)
 }
 
 /// A port on which nothing listens, for a server that starts later: a port that a private server has just left, below

@@ -28,7 +28,8 @@ async fn measured_and_declared_rates_are_answered_apart_and_gaps_are_gaps() {
     for at in [start - 10, start - 5, start] {
         sender.send(&metrics(&[(7, "rig", 120.0)], at)).await;
         sender.send(&super::scene::proxy_status_at(&[(7, "rig", 1e12)], at)).await;
-        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        // Its declared rates hold since the picture before: that has to be there.
+        scene.until(scene.proxy_http(), "/api/stats", |_, read| read["timestamp"] == at).await;
     }
     let range = format!("?from={}&to={}", start - 300, start + 60);
     let path = format!("/api/downstream/7/hashrate{range}");
@@ -138,15 +139,14 @@ async fn a_crash_of_the_history_costs_what_it_had_in_hand_and_nothing_that_comes
     let scene = Scene::start(&[]).await;
     let mut sender = Sender::connect(scene.proxy_port()).await;
     let points = scene.service.tree().failure_points();
-    let restarts = || scene.service.tree().health().iter().map(|actor| actor.restarts()).sum::<u64>();
     let quote = |amount: u64| {
         format!(r#"{{"QuoteCreated":{{"downstream_id":4,"amount":{amount},"timestamp":{}}}}}"#, now())
     };
     for (number, point) in ["peer_history::before_write", "peer_history::after_write"].into_iter().enumerate()
     {
-        let before = restarts();
+        let before = scene.restarts();
         points.arm(point, "", Fault::Panic, When::Times(1));
-        wait_until(point, SOON, async || restarts() > before).await;
+        wait_until(point, SOON, async || scene.restarts() > before).await;
         points.disarm(point);
         // The writer that crashed has let go of the file.
         let amount = 100 + number as u64;

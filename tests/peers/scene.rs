@@ -80,14 +80,7 @@ impl Scene {
 
     /// The head of an answer to a request with these lines in its head.
     pub(crate) async fn head(&self, address: SocketAddr, path: &str, lines: &[&str]) -> String {
-        let mut stream = TcpStream::connect(address).await.expect("a connection");
-        let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{lines}Connection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.expect("sent");
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await.expect("answered");
-        let answer = String::from_utf8_lossy(&answer);
-        answer.split_once("\r\n\r\n").expect("a head").0.to_owned()
+        common::exchange(address, path, &[&["Host: localhost"], lines].concat()).await.0
     }
 
     /// Asks until the answer is as wanted.
@@ -113,6 +106,11 @@ impl Scene {
         let text = common::get(self.service.http().metrics_address(), "/metrics").await.1;
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{name} in {text}"))
+    }
+
+    /// How often actors were restarted.
+    pub(crate) fn restarts(&self) -> u64 {
+        self.service.tree().health().iter().map(|actor| actor.restarts()).sum()
     }
 
     /// Waits until something was written to the file, and nothing waits for it.

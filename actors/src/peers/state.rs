@@ -160,6 +160,7 @@ impl PeerState {
         pictures.note_ends(|connection| open.contains_key(&connection), now);
         begun.for_each(|(_, source)| pictures.connected(source, now));
         let forgotten = pictures.forget(now);
+        // Also where nothing changed: time alone empties lists, and lists are written again only for another state.
         shared.pictures.store(Arc::new(pictures));
         self.open = open;
         let mut meters = lock(&shared.meters);

@@ -13,18 +13,18 @@ use rusqlite::Connection;
 use crate::{
     dictionary::Dictionary,
     error::{HistoryError, HistoryErrorKind},
-    level::Level,
     limits::Limits,
     open,
     operations::{CHECK_HISTORY, OPEN_HISTORY},
     points::{Point, Probe, Stopped},
     read::HistoryReader,
-    state::{Kept, read_state},
+    state::{Kept, read_kept},
     tail::{Parts, Tail},
 };
 
 /// How long the emptying of the log of writes waits for readers.
 const LOG_TIMEOUT: Duration = Duration::from_millis(100);
+
 /// A cause inside of a transaction.
 enum Cause {
     Sqlite(rusqlite::Error),
@@ -83,12 +83,7 @@ impl History {
         let failed = |error| HistoryError::sqlite(OPEN_HISTORY, path, error);
         let bytes = i64::try_from(limits.log_bytes()).unwrap_or(i64::MAX);
         connection.pragma_update(None, "journal_size_limit", bytes).map_err(failed)?;
-        let state =
-            |name: &str| -> Result<i64, HistoryError> { read_state(&connection, name).map_err(failed) };
-        let mut kept = [0; 3];
-        for (kept, level) in kept.iter_mut().zip(Level::ALL) {
-            *kept = state(level.kept())?;
-        }
+        let kept = read_kept(&connection).map_err(failed)?;
         let tail = Tail::load(&connection).map_err(failed)?;
         let dictionary = Dictionary::load(&connection).map_err(failed)?;
         let path = path.to_owned();
@@ -124,8 +119,12 @@ impl History {
     /// The bytes of the file and of its log of writes.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        let length = |path: &Path| fs::metadata(path).map_or(0, |data| data.len());
-        length(&self.path) + length(&open::beside(&self.path, "-wal"))
+        length(&self.path) + self.log_length()
+    }
+
+    /// The bytes of the log of writes.
+    fn log_length(&self) -> u64 {
+        length(&open::beside(&self.path, "-wal"))
     }
 
     /// Lets SQLite check the whole file, which takes seconds for each GB. Returns what is wrong, at most 100 findings.
@@ -199,8 +198,7 @@ impl History {
 
     /// Empties the log of writes when it is larger than it may be.
     fn bound_log(&self) {
-        let log = open::beside(&self.path, "-wal");
-        if fs::metadata(log).map_or(0, |data| data.len()) > self.limits.log_bytes() {
+        if self.log_length() > self.limits.log_bytes() {
             self.empty_log();
         }
     }
@@ -216,13 +214,16 @@ impl History {
     /// Reads again what is held in memory: after a transaction that may not have been committed.
     fn reload(&mut self) -> rusqlite::Result<()> {
         self.dictionary = Dictionary::load(&self.connection)?;
-        for (kept, level) in self.kept.iter_mut().zip(Level::ALL) {
-            *kept = read_state(&self.connection, level.kept())?;
-        }
+        self.kept = read_kept(&self.connection)?;
         let since = self.tail.since;
         self.tail = Tail { since, ..Tail::load(&self.connection)? };
         Ok(())
     }
+}
+
+/// The bytes of a file; 0 where there is none.
+fn length(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |data| data.len())
 }
 
 #[cfg(test)]

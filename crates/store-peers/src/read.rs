@@ -15,7 +15,7 @@ use crate::{
     plan::{Plan, plan},
     rollup::{Both, Rollup},
     sample::{LATEST, Subject},
-    state::{Kept, read_state},
+    state::{Kept, read_kept, read_state},
     tail::{keys, runs},
 };
 
@@ -143,10 +143,7 @@ impl HistoryReader {
     ) -> Result<HistoryRange, HistoryError> {
         let (from, to) = self.check(from, to)?;
         let answer = self.read(|connection| {
-            let mut kept: Kept = [0; 3];
-            for (kept, level) in kept.iter_mut().zip(Level::ALL) {
-                *kept = read_state(connection, level.kept())?;
-            }
+            let kept = read_kept(connection)?;
             let plan = plan(from, to, shortest.clamp(1, LATEST), &kept);
             let series = series_of(connection, wanted)?;
             answer(connection, plan, &kept, &series)

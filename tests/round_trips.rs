@@ -80,7 +80,21 @@ struct Told {
     of_all: u64,
 }
 
+/// What it tells at one moment: the lines of a page are read one after the other, and a pass may end in between. Then the next page
+/// tells of another pass.
 async fn told(metrics: SocketAddr) -> Told {
+    let mut last = page(metrics).await;
+    for _ in 0..100 {
+        let next = page(metrics).await;
+        if (next.passes, next.of_passes) == (last.passes, last.of_passes) {
+            return last;
+        }
+        last = next;
+    }
+    panic!("a pass ends with each page");
+}
+
+async fn page(metrics: SocketAddr) -> Told {
     let page = common::get(metrics, "/metrics").await.1;
     // Counts are whole.
     let sum = |beginning: &str| common::sum_of(&page, beginning) as u64;

@@ -23,7 +23,8 @@ fn rates(answer: &Value) -> Vec<f64> {
 async fn measured_and_declared_rates_are_answered_apart_and_gaps_are_gaps() {
     let scene = Scene::start(&[]).await;
     let mut sender = Sender::connect(scene.proxy_port()).await;
-    let start = now();
+    // The beginning of a point of the answer, so that the pictures before it are in another one.
+    let start = now() / 15 * 15;
     // A window of 60 s with a work of 120: 2 units a second, whatever overlaps.
     for at in [start - 10, start - 5, start] {
         sender.send(&metrics(&[(7, "rig", 120.0)], at)).await;

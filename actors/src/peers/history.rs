@@ -76,6 +76,7 @@ impl HistoryWriter {
             );
         }
         let Some((unwritten, error)) = round.failed else {
+            shared.pending.written();
             attempts.succeeded();
             return Ok((round.history, None));
         };

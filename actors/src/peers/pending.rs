@@ -23,40 +23,57 @@ impl Gathered {
     pub(super) fn is_empty(&self) -> bool {
         self.samples.is_empty() && self.quotes.is_empty() && self.balances.is_empty()
     }
+
+    /// Adds what is newer; returns how much was dropped, which is what is beyond the limit.
+    fn add(&mut self, newer: Self) -> usize {
+        join(&mut self.samples, newer.samples, MOST_WAITING)
+            + join(&mut self.quotes, newer.quotes, MOST_WAITING)
+            + join(&mut self.balances, newer.balances, MOST_BALANCES)
+    }
 }
 
 /// What waits.
 #[derive(Debug, Default)]
-pub(super) struct Pending(Mutex<Gathered>);
+pub(super) struct Pending(Mutex<All>);
+
+#[derive(Debug, Default)]
+struct All {
+    waiting: Gathered,
+    /// How many samples were taken and are not yet written.
+    in_hand: usize,
+}
 
 impl Pending {
     /// Adds what is newer; returns how much was dropped, which is what is beyond the limit.
     pub(super) fn add(&self, newer: Gathered) -> usize {
-        let mut all = lock(&self.0);
-        join(&mut all.samples, newer.samples, MOST_WAITING)
-            + join(&mut all.quotes, newer.quotes, MOST_WAITING)
-            + join(&mut all.balances, newer.balances, MOST_BALANCES)
+        lock(&self.0).waiting.add(newer)
     }
 
-    /// Takes all that waits.
+    /// Takes all that waits. It is in hand until [`Self::written`] or [`Self::put_back`], or the next one is taken.
     pub(super) fn take(&self) -> Gathered {
-        std::mem::take(&mut lock(&self.0))
+        let mut all = lock(&self.0);
+        let taken = std::mem::take(&mut all.waiting);
+        all.in_hand = taken.samples.len();
+        taken
+    }
+
+    /// Notes that what was in hand is written.
+    pub(super) fn written(&self) {
+        lock(&self.0).in_hand = 0;
     }
 
     /// Puts back what could not be written, before what came since; returns how much was dropped.
-    pub(super) fn put_back(&self, mut older: Gathered) -> usize {
+    pub(super) fn put_back(&self, older: Gathered) -> usize {
         let mut all = lock(&self.0);
-        let newer = std::mem::take(&mut *all);
-        let dropped = join(&mut older.samples, newer.samples, MOST_WAITING)
-            + join(&mut older.quotes, newer.quotes, MOST_WAITING)
-            + join(&mut older.balances, newer.balances, MOST_BALANCES);
-        *all = older;
-        dropped
+        let newer = std::mem::replace(&mut all.waiting, older);
+        all.in_hand = 0;
+        all.waiting.add(newer)
     }
 
-    /// How many samples wait.
+    /// How many samples wait, with those in hand.
     pub(super) fn samples(&self) -> usize {
-        lock(&self.0).samples.len()
+        let all = lock(&self.0);
+        all.waiting.samples.len() + all.in_hand
     }
 }
 
@@ -87,6 +104,33 @@ mod tests {
         let times: Vec<i64> = pending.take().quotes.iter().map(|quote| quote.timestamp).collect();
         assert_eq!(times, [1, 2, 3]);
         assert!(pending.take().is_empty());
+    }
+
+    #[test]
+    fn samples_wait_until_they_are_written() {
+        let sample = Sample {
+            timestamp: 1,
+            subject: store_peers::Subject::All,
+            seconds: 1.0,
+            work: Some(1.0),
+            declared_hs: None,
+        };
+        let one = || Gathered { samples: vec![sample.clone()], ..Gathered::default() };
+        let pending = Pending::default();
+        pending.add(one());
+        let taken = pending.take();
+        pending.add(one());
+        assert_eq!(pending.samples(), 2, "one waits, one is in hand");
+        pending.put_back(taken);
+        assert_eq!(pending.samples(), 2, "both wait");
+        let _ = pending.take();
+        assert_eq!(pending.samples(), 2, "both are in hand");
+        pending.written();
+        assert_eq!(pending.samples(), 0);
+        // An actor that crashes with samples in hand has lost them: the next one has others.
+        pending.add(one());
+        let _ = (pending.take(), pending.take());
+        assert_eq!(pending.samples(), 0);
     }
 
     #[test]

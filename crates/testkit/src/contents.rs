@@ -82,21 +82,29 @@ pub async fn dumps(connection: &mut MultiplexedConnection) -> BTreeMap<String, D
     all
 }
 
-/// Compares key by key, and panics with the difference of the first key that differs.
+/// How many keys that differ are shown.
+const SHOWN: usize = 8;
+
+/// Compares key by key, and panics with the differences of the first keys that differ.
 #[track_caller]
 pub fn assert_same(found: &Contents, expected: &Contents) {
     let keys: BTreeSet<&String> = found.keys().chain(expected.keys()).collect();
     let different: Vec<_> = keys.into_iter().filter(|key| found.get(*key) != expected.get(*key)).collect();
-    let Some(first) = different.first() else { return };
-    let only = |one: &Contents, other: &Contents| {
-        let words = |of: &Contents| of.get(*first).map(|content| content.words.clone()).unwrap_or_default();
+    if different.is_empty() {
+        return;
+    }
+    let only = |key: &String, one: &Contents, other: &Contents| {
+        let words = |of: &Contents| of.get(key).map(|content| content.words.clone()).unwrap_or_default();
         let others = words(other);
         let only: Vec<String> = words(one).into_iter().filter(|word| !others.contains(word)).collect();
-        (one.get(*first).map(|content| content.expires), only)
+        (one.get(key).map(|content| content.expires), only)
     };
-    let (more, less) = (only(found, expected), only(expected, found));
-    panic!(
-        "{} keys differ: {different:?}; of the first one was found {more:#?} instead of {less:#?}",
-        different.len()
-    );
+    let shown: String = different
+        .iter()
+        .take(SHOWN)
+        .map(|key| {
+            format!("\n{key}: {:?} instead of {:?}", only(key, found, expected), only(key, expected, found))
+        })
+        .collect();
+    panic!("{} keys differ; what is only there, and whether the key expires:{shown}", different.len());
 }

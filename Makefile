@@ -80,6 +80,7 @@ bench:
 	$(CARGO) bench --package state-tracker --bench operation $(FEATURES)
 	$(CARGO) bench --package state-tracker --bench relayer $(FEATURES)
 	$(CARGO) bench --package state-tracker --bench api $(FEATURES)
+	$(CARGO) bench --package state-tracker --bench peers $(FEATURES)
 
 # The service itself, without failure points, as bin/state-tracker.
 state-tracker:

@@ -3,6 +3,8 @@
 mod help;
 mod outbox;
 mod peers;
+#[cfg(feature = "demo")]
+mod simulate;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,6 +14,8 @@ use evm::StartBlock;
 
 pub use outbox::{ListArgs, OrderArgs, OutboxAction, OutboxArgs};
 pub use peers::{ImportPeersArgs, PeersAction, PeersArgs};
+#[cfg(feature = "demo")]
+pub use simulate::{MinersArgs, PoolArgs, SenderArgs, SimulateArgs, Simulation, SriArgs};
 
 const ABOUT: &str = "Keeps the live state of off-chain systems for the dashboards that read it";
 
@@ -67,6 +71,9 @@ pub enum Command {
     /// Show the service at work, with servers of its own
     #[cfg(feature = "demo")]
     Demo(DemoArgs),
+    /// Push pictures of simulated miners or of a simulated pool to a receiver, also as they must not be
+    #[cfg(feature = "demo")]
+    Simulate(SimulateArgs),
     /// Ask a running instance whether it is ready, for containers
     Healthcheck(HealthcheckArgs),
 }

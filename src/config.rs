@@ -40,6 +40,8 @@ use figment::value::{Dict, Value};
 pub(crate) use defaults::allowed;
 pub use defaults::defaults_toml;
 pub use files::UnreadableFile;
+#[cfg(feature = "demo")]
+pub(crate) use files::read_text;
 pub use loaded::Loaded;
 pub use markets::UnknownMarket;
 pub use problem::ConfigErrors;
@@ -47,8 +49,8 @@ pub use secret::Secret;
 pub(crate) use settings::SECTIONS;
 pub use settings::{
     Alerts, Api, BadRelayer, BadWebhook, Collector, Compat, Config, Http, Index, Intervals, Ledger, Log,
-    LogFormat, Mailbox, MarketMigration, MarketSettings, OperatorFiles, Peers, Priority, Redis, Relayer,
-    Retention, Rewards, Supervision, Tracker,
+    LogFormat, Mailbox, MarketMigration, MarketSettings, OperatorFiles, PeerFiles, Peers, Priority, Redis,
+    Relayer, Retention, Rewards, Supervision, Tracker,
 };
 #[cfg(feature = "failure-points")]
 pub(crate) use suggest::nearest;

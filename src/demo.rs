@@ -1,8 +1,8 @@
 //! `demo`: shows the service at work, on a machine without any configuration.
 //!
 //! It starts a Redis server and an EVM node of its own on free ports, producers for two markets, a chain that releases their
-//! epochs and sometimes reorganises, a collector that writes submissions for its blocks, counters of finalizers, and the whole tree. It shows the
-//! datasets in Redis, crashes an actor every few seconds, lets one of the chain's two nodes lie and its relayer fail now and then, and with `--check` compares the results with the inputs.
+//! epochs and sometimes reorganises, a collector that writes submissions for its blocks, counters of finalizers, senders of pictures of
+//! connected peers, of which one dies now and then and one lies, and the whole tree. It shows the datasets in Redis, crashes an actor every few seconds, lets one of the chain's two nodes lie and its relayer fail now and then, and with `--check` compares the results with the inputs.
 //! It leaves no process, file or key behind.
 
 mod collector;
@@ -10,6 +10,7 @@ mod finalizers;
 mod frame;
 mod judge;
 mod liar;
+mod peers;
 mod relayer;
 mod screen;
 mod seen;
@@ -32,6 +33,7 @@ use self::{
     collector::Collector,
     judge::Judge,
     liar::Liar,
+    peers::{PeerReader, PeerSenders},
     screen::{Look, Screen},
     seen::{Datasets, Deliveries, Tally},
     servers::Servers,
@@ -42,7 +44,7 @@ use crate::{
     app::signals::Signals,
     cli::DemoArgs,
     exit::{FAILURE, SUCCESS},
-    service::Service,
+    service::{PeerPorts, Service},
 };
 
 /// Time between two looks, each of which reads and shows the datasets.
@@ -74,14 +76,17 @@ pub async fn demo(args: DemoArgs) -> Result<ExitCode> {
     let mut world = World::new(&servers, truths.clone(), collector, args.calm).await?;
     relayer::start_to_fail(&servers.relayer, args.calm);
     let service = Service::start(&servers.config()?, TreeOptions::default()).await?;
-    let markets = &servers.contracts.markets;
+    let (markets, seed) = (&servers.contracts.markets, args.seed.unwrap_or_else(any_seed));
+    let ports = service.peers().map(PeerPorts::senders).unwrap_or_default();
     let mut demo = Demo {
         servers: &servers,
         connection: servers.redis.connection().await?,
-        screen: Screen::new(&servers, service.http()),
+        screen: Screen::new(&servers, &service),
         tally: Tally::default(),
         judge: Judge::new(markets.clone(), truths),
-        liar: Liar::new(&servers.liar, args.seed.unwrap_or_else(any_seed), args.calm),
+        liar: Liar::new(&servers.liar, seed, args.calm),
+        senders: PeerSenders::start(&ports, seed, args.calm)?,
+        reader: PeerReader::new(&service, servers.history())?,
     };
     demo.play(&args, &signals, &mut world, &service).await?;
 
@@ -90,6 +95,7 @@ pub async fn demo(args: DemoArgs) -> Result<ExitCode> {
         producer.stop().await?;
     }
     demo.liar.end();
+    demo.senders.stand_still();
     relayer::start_to_fail(&servers.relayer, true);
     if args.check {
         world.finish().await?;
@@ -119,6 +125,8 @@ struct Demo<'a> {
     tally: Tally,
     judge: Judge,
     liar: Liar<'a>,
+    senders: PeerSenders,
+    reader: PeerReader,
 }
 
 /// A seed that differs from run to run, short enough to be typed.
@@ -163,10 +171,7 @@ impl Demo<'_> {
             let datasets = self.datasets().await?;
             self.tally.count_new(&mut self.connection).await?;
             self.judge.look(&datasets);
-            let (nodes, relayer) = (self.liar.shown(), self.relayer());
-            let (tally, judge) = (&self.tally, &self.judge);
-            let look = Look { datasets: &datasets, tally, judge, nodes: &nodes, relayer: &relayer };
-            self.screen.show(&look, service);
+            self.show(&datasets, service, false).await;
             if end.is_some_and(|end| Instant::now() >= end) {
                 return Ok(());
             }
@@ -189,17 +194,45 @@ impl Demo<'_> {
             let is_over =
                 service.chain_progress().is_none_or(|now| now.windows.values().all(|all| *all == [0; 4]));
             let is_settled = is_over && self.judge.is_settled(&datasets, &expected, &deliveries, &calls);
+            let is_settled = self.peers_are_settled(service).await && is_settled;
             // After the time limit the judge decides too: its findings say what is missing.
             if is_settled || Instant::now() >= until {
                 self.judge.conclude(&datasets, &expected, &deliveries, &calls);
                 self.tally.count_new(&mut self.connection).await?;
-                let (nodes, relayer) = (self.liar.shown(), self.relayer());
-                let (tally, judge) = (&self.tally, &self.judge);
-                let look = Look { datasets: &datasets, tally, judge, nodes: &nodes, relayer: &relayer };
-                self.screen.show_now(&look, service);
+                self.show(&datasets, service, true).await;
                 return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Shows a look, and judges what it shows of the peers.
+    async fn show(&mut self, datasets: &[Datasets], service: &Service, is_last: bool) {
+        // An answer that does not come is on the screen; at the end it is a finding.
+        let seen = self.reader.seen().await.ok();
+        seen.iter().for_each(|seen| self.judge.look_at_peers(seen));
+        let (nodes, relayer, peers) = (self.liar.shown(), self.relayer(), peers::row(seen.as_ref()));
+        let (tally, judge) = (&self.tally, &self.judge);
+        let look = Look { datasets, tally, judge, nodes: &nodes, relayer: &relayer, peers: &peers };
+        if is_last {
+            self.screen.show_now(&look, service);
+        } else {
+            self.screen.show(&look, service);
+        }
+    }
+
+    /// Judges the peers, whose senders repeat their pictures by now.
+    async fn peers_are_settled(&mut self, service: &Service) -> bool {
+        let truth = self.senders.truth();
+        let read = async {
+            Ok::<_, color_eyre::Report>((self.reader.seen().await?, self.reader.kept(&truth, service).await?))
+        };
+        match read.await {
+            Ok((seen, kept)) => self.judge.conclude_peers(&truth, &seen, &kept),
+            Err(error) => {
+                self.judge.peers_are_unreadable(&format!("{error:#}"));
+                false
+            }
         }
     }
 

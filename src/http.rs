@@ -20,7 +20,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http_server::{Audit, Guard, Limits, Tls, Tokens, guarded, serve_http};
+use http_server::{Audit, Guard, Limits, Tokens, guarded, serve_http};
+use ports::Tls;
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -74,9 +75,9 @@ impl HttpServers {
         security: Security,
         vitals: Arc<dyn Vitals>,
     ) -> Result<Self, BindError> {
-        let (metrics, metrics_address) = listen(Server::Metrics, metrics).await?;
+        let (metrics, metrics_address) = listen(Server::Metrics, metrics)?;
         // Both ports before any task: if the second one is taken, the first one has served nothing.
-        let (operator, operator_address) = listen(Server::Operator, operator).await?;
+        let (operator, operator_address) = listen(Server::Operator, operator)?;
         let stop = CancellationToken::new();
         let audit = security.audit;
         let shown = EndpointState { vitals, began: Instant::now(), audit: audit.clone() };
@@ -117,9 +118,9 @@ impl HttpServers {
     }
 }
 
-async fn listen(server: Server, address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
-    let failed = |source| BindError { server, address, source };
-    let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let actual = listener.local_addr().map_err(failed)?;
-    Ok((listener, actual))
+/// The same for a task of this runtime.
+fn listen(server: Server, address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
+    let (listener, actual) = server.listen(address)?;
+    let listener = TcpListener::from_std(listener);
+    Ok((listener.map_err(|source| BindError { server, address, source })?, actual))
 }

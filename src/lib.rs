@@ -27,3 +27,5 @@ pub mod reference;
 pub mod remedy;
 pub mod rights;
 pub mod service;
+#[cfg(feature = "demo")]
+pub mod simulate;

@@ -61,6 +61,8 @@ async fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Peers(args) => app::peers(&args.action, &load()?.config),
         #[cfg(feature = "demo")]
         Command::Demo(args) => state_tracker::demo::demo(args).await,
+        #[cfg(feature = "demo")]
+        Command::Simulate(args) => state_tracker::simulate::simulate(&args).await,
         Command::Healthcheck(HealthcheckArgs { url }) => app::healthcheck(url.as_deref(), load).await,
     }
 }

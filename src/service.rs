@@ -42,11 +42,13 @@ mod alerts;
 mod collector;
 mod migration;
 mod operator_files;
+mod peer_files;
 mod peers;
 mod policy;
 mod read_api;
 mod redis_pool;
 mod reload;
+mod secret_files;
 #[cfg(test)]
 mod tests;
 mod tracker;
@@ -118,18 +120,18 @@ pub struct Service {
     alerts: Option<Address<Notice>>,
     /// The configuration in effect. Its lock lets one reload run at a time.
     in_effect: tokio::sync::Mutex<InEffect>,
-    /// Tokens and certificate of the operators' endpoints, and the task that reads them again.
+    /// Tokens and certificate of the operators' endpoints, and the tasks that read them and those of the peers again.
     secrets: (OperatorSecrets, JoinSet<()>),
 }
 
 impl Service {
-    /// Binds the endpoints, migrates markets where that is wanted, and starts the tree. Redis may be down: both wait for it. Of `options`, the clock and the number
-    /// of simultaneous restarts come from the configuration instead.
+    /// Binds the endpoints, migrates markets where that is wanted, and starts the tree. Redis may be down: both wait for it. The clock
+    /// of `options` is that of all actors; the number of simultaneous restarts comes from the configuration instead.
     ///
     /// # Errors
     /// A port that is taken, or invalid settings.
     pub async fn start(config: &Config, options: TreeOptions) -> Result<Self> {
-        let clock = Clock::system();
+        let clock = options.clock.clone();
         let services = services(config, &clock)?;
         // The ports first: a second instance that is started by mistake ends here, before it has connected to anything.
         let vitals = Arc::new(ServiceVitals {
@@ -139,9 +141,9 @@ impl Service {
         });
         let tracker = tracker_services(config, services.clone(), &clock);
         let followed = config.collector.is_enabled().then(|| AcrossReloads::new(&services, &clock));
-        let secrets = OperatorSecrets::read(&config.http)?;
+        let secrets = operator_files::read(&config.http)?;
         let (metrics, operator) = (config.http.metrics_address(), config.http.operator_address);
-        let security = secrets.security();
+        let security = secrets.files().security();
         let nodes = followed.as_ref().map_or_else(NodePool::default, |followed| followed.nodes.clone());
         let api = read_api::bind(config, &services, security.audit.clone(), nodes)?;
         let peers = peers::bind(config, &services, &security.audit, &clock)?;
@@ -171,9 +173,11 @@ impl Service {
         // A lock of tokio, since a reload holds it over awaits.
         let in_effect =
             tokio::sync::Mutex::new(InEffect { config: config.clone(), collector_is_outdated: false });
-        let secrets = (secrets.clone(), secrets.keep_reading());
+        let mut reading = JoinSet::new();
+        secrets.keep_reading(&mut reading);
+        peers.iter().for_each(|ports| ports.keep_reading(&mut reading));
         Ok(Self {
-            secrets,
+            secrets: (secrets, reading),
             tree,
             http,
             api,

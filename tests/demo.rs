@@ -106,7 +106,7 @@ fn number_after(text: &str, word: &str) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_demo_passes_its_own_checks_through_crashes_and_leaves_nothing_behind() {
     let temporary = tempfile::tempdir().expect("a directory");
-    let demo = start(&["--check", "--for", "14s", "--seed", SEED], temporary.path(), &[]);
+    let demo = start(&["--check", "--for", "17s", "--seed", SEED], temporary.path(), &[]);
     let (code, text, errors) = end(demo).await;
     assert_eq!(code, Some(0), "{text}\n{errors}");
     for word in [
@@ -119,6 +119,10 @@ async fn the_demo_passes_its_own_checks_through_crashes_and_leaves_nothing_behin
         ": a reorganisation",
         &format!("one of the two nodes lies now and then (seed {SEED}): "),
         "now it tells the truth",
+        "crashing peers/history at peer_history::before_write",
+        "crashing peers/connections at peer_connection::after_read",
+        "peers                    ",
+        " connections, measured ",
         &format!("--seed {SEED} repeats its lies"),
         "check passed",
     ] {
@@ -143,6 +147,14 @@ async fn the_demo_passes_its_own_checks_through_crashes_and_leaves_nothing_behin
     assert!(epochs >= 6 && number_before(verdict, " of the chain") > 4 * epochs, "{verdict}");
     assert!(number_before(verdict, " batches,") > 0 && number_before(verdict, " submissions,") > 0);
     assert!(number_before(verdict, " malformed ones left out") > 0, "{verdict}");
+    // The two proxies that live have 16 miners, of which a few are away; the one that dies is dead at the end, and the other lies.
+    let miners = number_before(verdict, " miners and ");
+    assert!((8..=16).contains(&miners), "{verdict}");
+    assert_eq!(number_before(verdict, " connections of living senders"), 5, "{verdict}");
+    assert!(number_before(verdict, " lies were dropped") >= 10, "{verdict}");
+    assert!(number_before(verdict, " rates of the history") >= 3, "{verdict}");
+    // Each of the two tells of the minute before its first picture.
+    assert!(number_before(verdict, " s of it are whole") >= 2 * (60 + 10), "{verdict}");
     assert_nothing_is_left(temporary.path());
 }
 
@@ -155,7 +167,11 @@ async fn a_calm_demo_has_no_crashes_and_no_reorganisations() {
     assert!(text.contains("check passed") && text.contains(", 0 restarts in all"), "{text}");
     assert_eq!(number_after(&text, "  reorganisations "), 0);
     assert!(!text.contains("crashing") && !text.contains("a reorganisation"), "{text}");
-    assert!(text.contains("two nodes, and both tell the truth") && !text.contains("lies"), "{text}");
+    assert!(text.contains("two nodes, and both tell the truth"), "{text}");
+    assert!(text.contains(", 0 lies were dropped") && !text.contains("now and then"), "{text}");
+    // All three proxies live, and nobody is silent.
+    let miners = number_before(&text, " miners and ");
+    assert!((14..=20).contains(&miners) && text.contains(", stale none"), "{text}");
     assert_nothing_is_left(temporary.path());
 }
 
@@ -184,6 +200,30 @@ async fn a_demo_whose_queue_is_tampered_with_finds_it_and_ends_with_1() {
             text.contains("check failed") && text.contains(&finding),
             "`{finding}` is missing in\n{text}"
         );
+    }
+    assert_nothing_is_left(temporary.path());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_demo_that_shows_a_miner_of_no_sender_finds_it_and_ends_with_1() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let mut demo = start(&["--calm", "--check", "--for", "2s"], temporary.path(), &[]);
+    let mut lines = BufReader::new(demo.stdout.take().expect("piped")).lines();
+    let row = line_with(&mut lines, |line| line.starts_with("peers  ")).await;
+    let port = row.split_whitespace().skip_while(|word| *word != "senders").nth(1).expect("its port");
+    let mut stranger = tokio::net::TcpStream::connect(port).await.expect("a connection");
+    let miner = serde_json::json!({
+        "downstream_id": 4711, "name": "ghost-rig", "address": null, "hashrate": 1.0, "shares_submitted": 1, "connected_at": 1,
+    });
+    let picture = serde_json::json!({ "MinerSnapshot": { "miners": [miner], "timestamp": 1 } });
+    tokio::io::AsyncWriteExt::write_all(&mut stranger, format!("{picture}\n").as_bytes())
+        .await
+        .expect("sent");
+    let text = rest(&mut lines).await;
+    let (code, _, errors) = end(demo).await;
+    assert_eq!(code, Some(1), "{text}\n{errors}");
+    for finding in ["check failed", "miner ghost-rig of ", "/api/miners shows what the lying sender told"] {
+        assert!(text.contains(finding), "`{finding}` is missing in\n{text}");
     }
     assert_nothing_is_left(temporary.path());
 }
@@ -281,6 +321,7 @@ async fn a_terminal_shows_whole_lines_and_always_the_totals() {
         assert!(screens.last().is_some_and(|last| last.contains("check passed")), "{screens:#?}");
     }
     let narrow = small.last().expect("a screen");
+    assert!(narrow.contains("\npeers  "), "{narrow}");
     assert_eq!(narrow.matches("  handed over: epochs ").count(), 2, "{narrow}");
     assert_eq!(
         narrow.lines().filter(|line| line.starts_with("market ") && line.contains("  batches ")).count(),

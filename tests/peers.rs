@@ -9,10 +9,23 @@ mod history;
 mod hostile;
 #[path = "peers/import.rs"]
 mod import;
+#[path = "peers/kills.rs"]
+mod kills;
+#[path = "peers/network.rs"]
+mod network;
 #[path = "peers/page.rs"]
 mod page;
+#[path = "peers/polled.rs"]
+mod polled;
+#[path = "peers/redaction.rs"]
+mod redaction;
 #[path = "peers/scene.rs"]
 mod scene;
+#[path = "peers/security.rs"]
+mod security;
+#[cfg(feature = "demo")]
+#[path = "peers/simulated.rs"]
+mod simulated;
 
 use serde::Deserialize;
 use serde_json::json;
@@ -143,7 +156,13 @@ async fn each_shape_split_at_any_byte_on_either_port_is_what_strict_readers_see(
             (read["miners"].as_array().map(Vec::len), &read["miners"][0]["connected_at"]),
             (Some(1), &json!(0))
         );
+        // It is the newest for those who ask for statistics too.
+        let (_, read) = scene.json(scene.proxy_http(), "/api/stats").await;
+        let stats: ProxyStats = serde_json::from_value(read).expect("a strict reader takes it");
+        assert_eq!(stats.downstream_miners.iter().map(|miner| &*miner.name).collect::<Vec<_>>(), [name]);
     }
+    proxy.send(&json!({ "BalanceUpdate": { "balance": 77, "timestamp": scene::now() } }).to_string()).await;
+    scene.until(scene.proxy_http(), "/api/stats", |_, read| read["ehash_balance"] == 77).await;
     let (code, health) = scene.json(scene.pool_http(), "/health").await;
     assert_eq!((code, health), (200, json!({ "healthy": true, "stale": [] })));
     scene.stop().await;

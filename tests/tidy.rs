@@ -35,16 +35,30 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("retry", &[]),
     ("supervision", &[]),
     ("testkit", &[]),
-    ("fuzz", &["domain", "evm", "http-client", "retry", "state-tracker", "store-tracker", "testkit"]),
+    (
+        "fuzz",
+        &[
+            "domain",
+            "evm",
+            "http-client",
+            "peer-snapshots",
+            "retry",
+            "state-tracker",
+            "store-tracker",
+            "testkit",
+        ],
+    ),
     // It judges the tracker, so it shares no code with it.
     ("reference", &[]),
     ("domain", &[]),
     // For authors of senders too, so it stands alone.
     ("peer-snapshots", &["retry"]),
+    ("sri-client", &["errors", "http-client", "peer-snapshots"]),
     ("http-client", &[]),
     ("relay-client", &["domain", "errors", "http-client"]),
     ("webhook", &["errors", "http-client"]),
-    ("http-server", &["errors", "retry"]),
+    ("ports", &[]),
+    ("http-server", &["errors", "ports", "retry"]),
     ("store-redis", &["errors", "retry"]),
     ("evm", &["domain", "errors", "http-client", "retry"]),
     ("store-tracker", &["domain", "errors", "store-redis"]),
@@ -57,8 +71,10 @@ const LAYERS: &[(&str, &[&str])] = &[
             "errors",
             "evm",
             "peer-snapshots",
+            "ports",
             "relay-client",
             "retry",
+            "sri-client",
             "store-collector",
             "store-peers",
             "store-redis",
@@ -110,6 +126,7 @@ const DOORS: &[(&str, &[&str])] = &[
     ("alloy-core", &["evm"]),
     ("tokio-tungstenite", &["evm"]),
     ("hyper", &["http-client", "http-server"]),
+    ("rustls-webpki", &["ports"]),
     ("axum", &["http-server", "state-tracker"]),
     ("clap", &["state-tracker"]),
     ("color-eyre", &["state-tracker"]),
@@ -321,13 +338,12 @@ fn actors_spawn_no_tasks_that_outlive_them() {
     let mut found = Vec::new();
     for home in crates().into_iter().filter(|home| home.name == "actors") {
         for module in home.modules.values() {
-            let is_spawn = |name: &String| SPAWNS.contains(&name.as_str());
+            // The head of that file says what comes of its one way to start work.
+            let allowed =
+                (module.file == Path::new("actors/src/env/blocking.rs")).then_some("spawn_blocking");
+            let is_spawn = |name: &String| SPAWNS.contains(&name.as_str()) && Some(name.as_str()) != allowed;
             let mut all = module.paths.iter().chain(module.imports.values()).flatten().chain(&module.methods);
             let has_glob = |from: &Vec<String>| ["tokio", "thread"].contains(&from[0].as_str());
-            // Its head says what comes of it.
-            if module.file == Path::new("actors/src/env/blocking.rs") {
-                continue;
-            }
             if all.any(is_spawn) || module.globs.iter().any(has_glob) {
                 found.push(module.file.display().to_string());
             }
@@ -420,4 +436,23 @@ fn the_service_is_built_without_the_test_kit_and_the_demo_with_it() {
     let has_kit = |tree: &str| tree.lines().any(|line| line.starts_with("testkit "));
     assert!(!has_kit(&tree(&[])), "the shipped binary has the test kit: make it optional (feature `demo`)");
     assert!(has_kit(&tree(&["--features", "demo"])), "the feature `demo` is there for the test kit");
+}
+
+#[test]
+fn the_crate_for_authors_of_senders_brings_tls_and_runtimes_to_none_that_ask_for_none() {
+    let tree = |features: &str| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["tree", "--offline", "--edges", "normal", "--prefix", "none"]);
+        cargo.args(["--package", "peer-snapshots", "--no-default-features", "--features", features]);
+        let output = cargo.current_dir(root()).output().expect("cargo runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let has = |tree: &str, name: &str| tree.lines().any(|line| line.starts_with(&format!("{name} ")));
+    let (lean, by_tls) = (tree("sender"), tree("tls"));
+    assert!(has(&lean, "retry") && has(&by_tls, "rustls") && has(&by_tls, "ring"));
+    for heavy in ["rustls", "ring", "tokio", "hyper", "tracing"] {
+        assert!(!has(&lean, heavy), "the sender brings {heavy}: make it optional");
+    }
+    assert!(!has(&by_tls, "tokio"), "the sender needs no runtime");
 }

@@ -17,6 +17,7 @@ errors::table! {
     CALL_RELAYER: "call_relayer", "call the relayer";
     SEND_ALERT: "send_alert", "send an alert";
     READ_PEERS: "read_peers", "read the lines of a peer";
+    POLL_PEERS: "poll_peers", "ask an application for its peers";
 }
 
 errors::table! {

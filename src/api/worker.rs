@@ -6,7 +6,8 @@ use std::{
 };
 
 use domain::chain::ContractAddress;
-use http_server::{Access, Audit, Guard, Limits, Role, Tls, Tokens, guarded, serve_http};
+use http_server::{Access, Audit, Guard, Limits, Role, Tokens, guarded, serve_http};
+use ports::Tls;
 use supervision::{Context, Failure, Worker};
 use tokio::{net::TcpListener, sync::Semaphore};
 
@@ -48,10 +49,7 @@ impl ReadApi {
         security: ApiSecurity,
         audit: Audit,
     ) -> Result<Self, BindError> {
-        let failed = |source| BindError { server: Server::Api, address, source };
-        let listener = std::net::TcpListener::bind(address).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let (listener, address) = Server::Api.listen(address)?;
         let tokens = Tokens::default();
         tokens.replace_foreign(Role::Read, &security.tokens);
         let limits = Limits { per_second: security.per_second, ..Limits::of_process(3) };

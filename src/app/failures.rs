@@ -13,7 +13,8 @@ use std::{
 };
 
 use color_eyre::eyre::{self, EyreHandler, Result};
-use http_server::{BadCertificate, BadTokens};
+use http_server::BadTokens;
+use ports::BadCertificate;
 use store_redis::{StoreError, operations::SET_UP_POOL};
 
 use super::logging;

@@ -35,6 +35,9 @@ Examples:
 const DEMO: &str = "
   Watch it at work, crashes included, with servers and load of its own:
     state-tracker demo --for 30s
+
+  Push pictures of simulated miners to a receiver of connected peers:
+    state-tracker simulate miners --to 127.0.0.1:8082 --senders 3 --miners 20
 ";
 #[cfg(not(feature = "demo"))]
 const DEMO: &str = "";

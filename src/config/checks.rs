@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
-use actors::peers::Network;
+use actors::peers::{Network, is_source_name};
 use domain::{Address, chain::ContractAddress};
 use evm::{NodeUrl, StartBlock};
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
@@ -11,7 +12,8 @@ use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use super::oddity::is_invisible;
-use super::setting::Text;
+use super::setting::{MINUTE, SECOND, Text};
+use super::value::duration_of;
 
 pub(crate) const ANY: Text = Text { what: "a text", accepts: is_anything };
 pub(crate) const HOST: Text =
@@ -103,9 +105,53 @@ pub(crate) fn peer_names(text: &str) -> impl Iterator<Item = Option<(IpAddr, &st
     items(text).map(|pair| {
         let (address, name) = pair.split_once('=')?;
         let (address, name) = (address.trim().parse().ok()?, name.trim());
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
-        ((1..=64).contains(&name.len()) && name.bytes().all(fits)).then_some((address, name))
+        is_source_name(name).then_some((address, name))
     })
+}
+
+/// An application that is polled, as its text names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Application<'a> {
+    /// The name of its source.
+    pub(crate) name: &'a str,
+    /// Where it answers, before `/api/v1`.
+    pub(crate) url: Url,
+    /// The time from one poll to the next.
+    pub(crate) interval: Duration,
+    /// The certificate authorities that are trusted for it; empty for those of the system.
+    pub(crate) ca_file: &'a str,
+}
+
+/// How often an application is polled, unless its text says otherwise.
+const POLL_INTERVAL: Duration = SECOND.saturating_mul(5);
+
+/// Reads `NAME=URL;interval=5s;ca_file=PATH`.
+///
+/// # Errors
+/// What is wrong, without any part of the text: the URL may hold a password.
+pub(crate) fn application(text: &str) -> Result<Application<'_>, &'static str> {
+    let mut parts = text.split(';').map(str::trim);
+    let named = parts.next().and_then(|part| part.split_once('='));
+    let (name, url) = named.ok_or("it has no name with a `=` before its URL")?;
+    if !is_source_name(name) {
+        return Err("its name has other characters than letters, digits, `.`, `-` and `_`, or more than 64");
+    }
+    let is_url = !url.is_empty() && is_http_url_or_none(url);
+    let url = Some(url).filter(|_| is_url).and_then(|url| url.parse().ok());
+    let url = url.ok_or("its URL does not begin with http:// or https://, or has a query")?;
+    let (mut interval, mut ca_file) = (None, None);
+    for part in parts.filter(|part| !part.is_empty()) {
+        match part.split_once('=') {
+            Some(("interval", value)) if interval.is_none() => {
+                let given = duration_of(value).filter(|given| (SECOND..=MINUTE).contains(given));
+                interval = Some(given.ok_or("its interval is no duration of 1s to 1m")?);
+            }
+            Some(("ca_file", path)) if ca_file.is_none() && !path.is_empty() => ca_file = Some(path),
+            _ => return Err("behind its URL stands something else than one interval=… and one ca_file=…"),
+        }
+    }
+    let (interval, ca_file) = (interval.unwrap_or(POLL_INTERVAL), ca_file.unwrap_or_default());
+    Ok(Application { name, url, interval, ca_file })
 }
 
 fn is_anything(_: &str) -> bool {

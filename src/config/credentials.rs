@@ -5,6 +5,7 @@ use evm::NodeUrl;
 use redis::IntoConnectionInfo;
 use url::Url;
 
+use super::checks::application;
 use super::secret::Secret;
 use super::settings::Config;
 
@@ -12,7 +13,8 @@ impl Config {
     /// Every secret, in each form in which a server may repeat it.
     pub fn secrets(&self) -> Vec<String> {
         let passwords = passwords(self).into_iter().map(|(_, password)| password);
-        let urls = nodes(self).chain(receivers(self)).flat_map(|(_, url)| url.secrets());
+        let urls =
+            nodes(self).chain(receivers(self)).chain(applications(self)).flat_map(|(_, url)| url.secrets());
         // Who has the path of a webhook may write there.
         let webhook = self.alerts.url.reveal().parse::<Url>().ok().map(|url| url.path().to_owned());
         passwords.chain(urls).chain(webhook.filter(|path| path != "/")).collect()
@@ -23,6 +25,7 @@ impl Config {
 pub(crate) fn short(config: &Config) -> Vec<String> {
     let of_nodes = nodes(config)
         .chain(receivers(config))
+        .chain(applications(config))
         .filter_map(|(key, url)| Some((key, url.with_credentials().password()?.to_owned())));
     let all = passwords(config).into_iter().chain(of_nodes);
     let is_short = |text: &str| (1..SHORTEST_SECRET).contains(&text.len());
@@ -67,6 +70,15 @@ fn nodes(config: &Config) -> impl Iterator<Item = (&'static str, NodeUrl)> {
 fn receivers(config: &Config) -> impl Iterator<Item = (&'static str, NodeUrl)> {
     let urls = [("relayer.url", &config.relayer.url), ("alerts.url", &config.alerts.url)];
     urls.into_iter().filter_map(|(key, url)| Some((key, url.reveal().parse().ok()?)))
+}
+
+/// The applications that are polled, likewise.
+fn applications(config: &Config) -> impl Iterator<Item = (&'static str, NodeUrl)> {
+    let urls = config.peers.sources.iter().filter_map(|text| {
+        let application = application(text.reveal()).ok()?;
+        application.url.as_str().parse().ok()
+    });
+    urls.map(|url| ("peers.sources", url))
 }
 
 /// The password of a URL of Redis, as it is written and as it is sent.

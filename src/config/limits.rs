@@ -21,6 +21,7 @@ const NAMES: &str = "a list of names";
 const SERVERS: &str = "a list of servers, each host:port";
 const SERVER: &str = "host:port, such as \"10.0.0.1:26379\" or \"[::1]:6379\"";
 const NODES: &str = "a list of URLs, each http(s)://host:port/path or ws(s)://host:port/path";
+const APPLICATIONS: &str = "a list of applications, each NAME=http(s)://host:port, with ;interval=5s and ;ca_file=PATH behind it or without";
 const NODE: &str = "the URL of a node, http(s)://host:port/path or ws(s)://host:port/path";
 
 /// The most items of a list.
@@ -44,6 +45,7 @@ pub(crate) fn limits(setting: &Setting) -> Option<String> {
         Kind::Names => format!("{NAMES}, each {}", checks::NAME.what),
         Kind::Servers => SERVERS.to_owned(),
         Kind::Nodes => NODES.to_owned(),
+        Kind::Applications => APPLICATIONS.to_owned(),
     })
 }
 
@@ -100,6 +102,8 @@ pub(crate) fn refusals(setting: &Setting, value: &Value) -> Vec<Refusal> {
         (Kind::Servers, _) => refuse(SERVERS),
         (Kind::Nodes, Value::Array(_, items)) => first_of(refused_nodes(items)),
         (Kind::Nodes, _) => refuse(NODES),
+        (Kind::Applications, Value::Array(_, items)) => first_of(refused_applications(items)),
+        (Kind::Applications, _) => refuse(APPLICATIONS),
     }
 }
 
@@ -202,6 +206,28 @@ fn refused_nodes(items: &[Value]) -> Vec<Refusal> {
         (format!("{HIDDEN} (item {})", at + 1), format!("must be {NODE}{}", item_hint(item)))
     })
     .collect()
+}
+
+/// Likewise: the reason names no part of the text.
+fn refused_applications(items: &[Value]) -> Vec<Refusal> {
+    let mut names = BTreeSet::new();
+    let problem = |item: &Value| -> Option<String> {
+        let application = match item.as_str().map(checks::application) {
+            None => return Some("it is no text in quotes".to_owned()),
+            Some(Err(problem)) => return Some(problem.to_owned() + &item_hint(item)),
+            Some(Ok(application)) => application,
+        };
+        if !names.insert(application.name.to_owned()) {
+            return Some("another item has its name".to_owned());
+        }
+        let path = Some(application.ca_file).filter(|path| !path.is_empty())?;
+        file_problem(Content::Certificates, Path::new(path)).map(|problem| format!("its ca_file: {problem}"))
+    };
+    let problems = items.iter().map(problem).enumerate().filter_map(|(at, problem)| Some((at, problem?)));
+    let refused = |(at, problem)| {
+        (format!("{HIDDEN} (item {})", at + 1), format!("must be an item of {APPLICATIONS}: {problem}"))
+    };
+    problems.map(refused).collect()
 }
 
 fn may_be_secrets(items: &[Value]) -> bool {

@@ -80,7 +80,25 @@ pub(crate) fn of(config: &Config, origins: &BTreeMap<&'static str, String>) -> V
         ));
     }
     notes.extend(read_api(config));
+    notes.extend(senders(config));
     notes
+}
+
+/// Notes about the ports for senders of peers.
+fn senders(config: &Config) -> Vec<String> {
+    let peers = &config.peers;
+    if !peers.is_enabled() || !peers.cert_file.is_empty() {
+        return Vec::new();
+    }
+    let ports = [("peers.proxy_address", peers.proxy_address), ("peers.pool_address", peers.pool_address)];
+    let is_open = |(_, address): &(_, std::net::SocketAddr)| !address.ip().to_canonical().is_loopback();
+    let note = |(key, address)| {
+        format!(
+            "{key}: {address} can be reached from other machines, and pictures and the secret go there unencrypted: set \
+             peers.cert_file and peers.key_file, unless a tunnel encrypts them"
+        )
+    };
+    ports.into_iter().filter(is_open).map(note).collect()
 }
 
 /// Notes about the read API.

@@ -24,12 +24,15 @@ pub(crate) fn problems<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Vec<Probl
     problems.extend(certificate_with_its_key("http.cert_file", "http.key_file", &get));
     problems.extend(tls_has_a_certificate(&get));
     problems.extend(certificate_with_its_key("api.cert_file", "api.key_file", &get));
+    problems.extend(certificate_with_its_key("peers.cert_file", "peers.key_file", &get));
+    problems.extend(senders_certificates_need_tls(&get));
     problems.extend(strangers_need_a_token(&get));
     problems.extend(chain_has_one_server(&get));
     problems.extend(chain_has_addresses(&get));
     problems.extend(migration_has_markets(&get));
     problems.extend(api_has_addresses(&get));
     problems.extend(same_port(&get));
+    problems.extend(application_of_its_own(&get));
     problems.extend(api_port_of_its_own(get));
     problems
 }
@@ -91,6 +94,13 @@ fn tls_has_a_certificate<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<
     let (tls, cert) = (get("http.metrics_tls")?, get("http.cert_file")?);
     let allowed = "must be false without http.cert_file and http.key_file: TLS needs a certificate";
     (matches!(tls.value, Value::Bool(_, true)) && cert.is_unset()).then(|| tls.refused(&tls.shown, allowed))
+}
+
+/// Without TLS no sender could show a certificate, and each would be let in.
+fn senders_certificates_need_tls<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {
+    let (authorities, cert) = (get("peers.client_ca_file")?, get("peers.cert_file")?);
+    let allowed = "must be empty without peers.cert_file and peers.key_file: senders show certificates within TLS alone";
+    (!authorities.is_unset() && cert.is_unset()).then(|| authorities.refused(&authorities.shown, allowed))
 }
 
 /// One script writes the checkpoint together with its effects, and a cluster refuses scripts whose keys are in several slots.
@@ -196,6 +206,20 @@ fn strangers_need_a_token<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option
     let allowed = "must be an address of the machine itself, such as 127.0.0.1:9095, without http.read_token_file and \
                    http.operator_token_file: other machines can reach it, and it would ask nobody for a token";
     (!is_local && is_open).then(|| address.refused(&address.shown, allowed))
+}
+
+/// A sender and an application of one name would be one source, whose pictures take turns.
+fn application_of_its_own<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {
+    let (sources, names) = (get("peers.sources")?, get("peers.names")?);
+    let senders = names.value.as_str().unwrap_or_default();
+    let senders: Vec<&str> = checks::peer_names(senders).flatten().map(|(_, name)| name).collect();
+    let applications = sources.names().into_iter().filter_map(|text| checks::application(text).ok());
+    let both = applications.into_iter().find(|application| senders.contains(&application.name))?;
+    let allowed = format!(
+        "must have other names than peers.names (from {}), and both have {}",
+        names.origin, both.name
+    );
+    Some(sources.refused(&sources.shown, &allowed))
 }
 
 fn same_port<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {

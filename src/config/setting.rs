@@ -58,6 +58,8 @@ pub(crate) enum Kind {
     Servers,
     /// A list of URLs of a chain's nodes.
     Nodes,
+    /// A list of applications that are polled.
+    Applications,
 }
 
 /// The content of a file.

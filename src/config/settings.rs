@@ -28,7 +28,7 @@ pub use collector::Collector;
 pub use http::{Http, OperatorFiles};
 pub use log::{Log, LogFormat};
 pub use migration::MarketMigration;
-pub use peers::Peers;
+pub use peers::{PeerFiles, Peers};
 pub use redis::Redis;
 pub use relayer::{BadRelayer, Relayer};
 pub use rewards::Rewards;

@@ -400,7 +400,9 @@ fn value(setting: &Setting, text: &str) -> Result<Value, &'static str> {
             "false" => Value::from(false),
             _ => Value::from(text),
         },
-        Kind::Names | Kind::Servers | Kind::Nodes => Value::Array(Tag::Default, names(text)?),
+        Kind::Names | Kind::Servers | Kind::Nodes | Kind::Applications => {
+            Value::Array(Tag::Default, names(text)?)
+        }
     })
 }
 

@@ -26,12 +26,14 @@ pub(super) struct View<'a> {
     /// Seconds since the start.
     pub(super) elapsed: f64,
     /// Addresses of the servers and of the endpoints.
-    pub(super) addresses: &'a [String; 2],
+    pub(super) addresses: &'a [String; 3],
     pub(super) following: &'a ProgressSnapshot,
     /// What the lying node does.
     pub(super) nodes: &'a str,
     /// What the relayer got.
     pub(super) relayer: &'a str,
+    /// Who is connected to the peers' ports.
+    pub(super) peers: &'a str,
     pub(super) markets: Vec<MarketView<'a>>,
     pub(super) actors: &'a [ActorHealth],
     pub(super) findings: Vec<&'a str>,
@@ -53,6 +55,7 @@ enum Rank {
     Totals,
     Finding,
     Chain,
+    Peers,
     RecentNews,
     Epoch,
     /// An actor that does not run now.
@@ -151,7 +154,7 @@ pub(super) fn wrapped(text: &str, width: usize) -> String {
 fn rows(view: &View<'_>, is_wide: bool) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut add = |rank, text: String| rows.push(Row { text, rank });
-    let View { elapsed, addresses: [servers, endpoints], following, .. } = view;
+    let View { elapsed, addresses: [servers, endpoints, of_peers], following, .. } = view;
     if is_wide {
         add(
             Rank::Totals,
@@ -161,6 +164,7 @@ fn rows(view: &View<'_>, is_wide: bool) -> Vec<Row> {
         add(Rank::Totals, format!("state-tracker demo   {elapsed:.0} s   Ctrl-C ends"));
         add(Rank::Detail, servers.clone());
         add(Rank::Detail, endpoints.clone());
+        add(Rank::Detail, of_peers.clone());
     }
     add(Rank::Detail, String::new());
     add(Rank::Chain, chain(following, is_wide));
@@ -168,6 +172,11 @@ fn rows(view: &View<'_>, is_wide: bool) -> Vec<Row> {
     add(Rank::Windows, format!("{label}{}", view.nodes));
     let label = if is_wide { format!("{:<23}  ", "relayer") } else { String::new() };
     add(Rank::Windows, format!("{label}{}", view.relayer));
+    if is_wide {
+        add(Rank::Peers, format!("{:<23}  {}   {of_peers}", "peers", view.peers));
+    } else {
+        add(Rank::Peers, format!("peers  {}", view.peers));
+    }
     for market in &view.markets {
         let windows = windows(following, market.name);
         match is_wide {
@@ -177,7 +186,8 @@ fn rows(view: &View<'_>, is_wide: bool) -> Vec<Row> {
     }
     add(Rank::Detail, String::new());
     add(Rank::Heading, heading_of("actor"));
-    view.actors.iter().for_each(|health| add(rank_of(health), actor(health, is_wide)));
+    let actors = view.actors.iter().filter(|health| !is_one_of_many(health));
+    actors.for_each(|health| add(rank_of(health), actor(health, is_wide)));
     for finding in &view.findings {
         add(Rank::Finding, format!("WRONG: {finding}"));
     }
@@ -290,6 +300,11 @@ fn epoch(seen: &Datasets) -> String {
 
 fn heading_of(name: &str) -> String {
     format!("{name:<28} {:<12} {:>8} {:>8}  last crash", "state", "restarts", "handled")
+}
+
+/// Whether it is an actor for a sender's connection, which are all alike, and nothing happened to it.
+fn is_one_of_many(actor: &ActorHealth) -> bool {
+    actor.path.starts_with("peers/connections/") && rank_of(actor) == Rank::Running
 }
 
 fn rank_of(actor: &ActorHealth) -> Rank {

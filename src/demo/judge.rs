@@ -1,8 +1,9 @@
 //! Compares the results in Redis with the inputs: at every look the datasets with those of the producers, and at the end the
-//! batches for the finalizers with those of the collector, and what the relayer got with what was handed over. Pure.
+//! batches for the finalizers with those of the collector, what the relayer got with what was handed over, and the peers with their senders. Pure.
 
 mod batches;
 mod findings;
+mod peers;
 mod relayer;
 mod reports;
 mod rewards;
@@ -11,6 +12,7 @@ mod totals;
 use testkit::{RelayerCall, SharedTruth};
 
 use super::{
+    peers::{Kept, PeersTruth, Seen},
     seen::{Datasets, Deliveries},
     world::Expected,
 };
@@ -21,6 +23,8 @@ pub(super) struct Judge {
     batches: Comparison,
     relayer: relayer::Comparison,
     rewards: rewards::Comparison,
+    /// What is judged at each look, and at the end.
+    peers: (findings::Findings, peers::Comparison),
     reports: (usize, findings::Findings),
 }
 
@@ -32,6 +36,7 @@ impl Judge {
             batches: Comparison::default(),
             relayer: relayer::Comparison::default(),
             rewards: rewards::Comparison::default(),
+            peers: Default::default(),
             reports: Default::default(),
         }
     }
@@ -39,6 +44,23 @@ impl Judge {
     /// Judges the datasets of the previous look, and keeps these for the next.
     pub(super) fn look(&mut self, datasets: &[Datasets]) {
         self.totals.look(datasets);
+    }
+
+    /// Judges what is shown of the peers.
+    pub(super) fn look_at_peers(&mut self, seen: &Seen) {
+        peers::haunted(seen).into_iter().for_each(|finding| self.peers.0.add(finding));
+    }
+
+    /// Judges the final state of the peers. Only valid once their senders repeat their pictures. Returns whether all is as it should be.
+    pub(super) fn conclude_peers(&mut self, truth: &PeersTruth, seen: &Seen, kept: &Kept) -> bool {
+        self.peers.1 = peers::Comparison::of(truth, seen, kept);
+        self.peers.1.findings.all().is_empty()
+    }
+
+    /// The state of the peers could not be read.
+    pub(super) fn peers_are_unreadable(&mut self, why: &str) {
+        self.peers.1 = peers::Comparison::default();
+        self.peers.1.findings.add(why.to_owned());
     }
 
     /// Whether datasets and queue are complete. Only valid once producers and chain have ended.
@@ -78,6 +100,7 @@ impl Judge {
     pub(super) fn findings(&self) -> impl Iterator<Item = &String> {
         let of_chain = self.batches.findings.all().iter().chain(self.relayer.findings.all());
         let of_chain = of_chain.chain(self.rewards.findings.all()).chain(self.reports.1.all());
+        let of_chain = of_chain.chain(self.peers.0.all()).chain(self.peers.1.findings.all());
         self.totals.findings.all().iter().chain(of_chain)
     }
 
@@ -95,12 +118,18 @@ impl Judge {
             "check passed: {} comparisons of totals with the producers, all equal; {compared} of the chain with the collector, all \
              equal: {epochs} epochs, {batches} batches, {submissions} submissions, {left_out} malformed ones left out, checkpoint \
              at the head, block {head}; the relayer was told of {} epochs in their order, and of rewards by {} calls, by \
-             {} attempts in all; {} alerts came",
+             {} attempts in all; {} alerts came; {} miners and {} connections of living senders are shown and no others, {} lies were \
+             dropped, {} rates of the history are within a tenth, and {:.0} s of it are whole",
             self.totals.compared,
             self.relayer.epochs,
             self.rewards.calls,
             self.relayer.attempts,
             self.reports.0,
+            self.peers.1.miners,
+            self.peers.1.connections,
+            self.peers.1.lies,
+            self.peers.1.rates,
+            self.peers.1.seconds,
         )
     }
 }

@@ -3,6 +3,7 @@
 
 use std::{
     io::{IsTerminal, Write as _},
+    net::SocketAddr,
     time::Instant,
 };
 
@@ -12,7 +13,7 @@ use super::{
     seen::{Datasets, Tally},
     servers::Servers,
 };
-use crate::{http::HttpServers, service::Service};
+use crate::service::{PeerPorts, Service};
 
 /// Without a terminal, a block is printed at every fifth look.
 const PRINT_EVERY: u64 = 5;
@@ -23,7 +24,7 @@ const SIZE: (u16, u16) = (80, 24);
 
 pub(super) struct Screen<'a> {
     markets: &'a [String],
-    addresses: [String; 2],
+    addresses: [String; 3],
     began: Instant,
     terminal: bool,
     looks: u64,
@@ -40,13 +41,21 @@ pub(super) struct Look<'a> {
     pub(super) nodes: &'a str,
     /// What the relayer got.
     pub(super) relayer: &'a str,
+    /// Who is connected to the peers' ports.
+    pub(super) peers: &'a str,
 }
 
 impl<'a> Screen<'a> {
-    pub(super) fn new(servers: &'a Servers, http: &HttpServers) -> Self {
+    pub(super) fn new(servers: &'a Servers, service: &Service) -> Self {
+        let http = service.http();
+        let of_peers = |ports: Vec<SocketAddr>| ports.first().map(SocketAddr::to_string).unwrap_or_default();
+        let peers = service.peers();
+        let [page, senders] = [peers.map(PeerPorts::readers), peers.map(PeerPorts::senders)]
+            .map(|ports| of_peers(ports.unwrap_or_default()));
         let addresses = [
             format!("redis {}   anvil {}", servers.redis.addr(), servers.anvil.addr()),
             format!("http://{}/metrics   http://{}/health", http.metrics_address(), http.operator_address()),
+            format!("http://{page}/   senders {senders}"),
         ];
         let terminal = std::io::stdout().is_terminal();
         let markets = &servers.contracts.markets;
@@ -94,6 +103,7 @@ impl<'a> Screen<'a> {
             following: &following,
             nodes: look.nodes,
             relayer: look.relayer,
+            peers: look.peers,
             markets: markets.collect(),
             actors: &actors,
             findings: look.judge.findings().map(String::as_str).collect(),

@@ -1,7 +1,7 @@
 //! The servers of the demo: Redis, an EVM node with the contracts, a second one that may lie, a relayer, and the configuration of a service for both. They end when
 //! they are dropped or when the process is killed.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use color_eyre::eyre::{Result, WrapErr};
 use domain::Address;
@@ -10,7 +10,7 @@ use testkit::{
     run_live,
 };
 
-use super::{finalizers, relayer};
+use super::{finalizers, peers, relayer};
 use crate::config::Config;
 
 /// The submission window in seconds, for producers and chain.
@@ -23,7 +23,7 @@ pub(super) const DAY: u64 = 1;
 pub(super) const BATCH_SIZE: usize = 5;
 
 /// Settings that differ from the defaults. Everything happens faster than in production, so that a minute shows it.
-const SETTINGS: [(&str, &str); 11] = [
+const SETTINGS: [(&str, &str); 16] = [
     ("STATE_TRACKER__INTERVALS__SUMMARY", "1s"),
     ("STATE_TRACKER__INTERVALS__CURRENT_EPOCH", "2s"),
     ("STATE_TRACKER__SUPERVISION__BACKOFF_MAX", "1s"),
@@ -37,6 +37,12 @@ const SETTINGS: [(&str, &str); 11] = [
     ("STATE_TRACKER__COLLECTOR__START_BLOCK", "1"),
     ("STATE_TRACKER__COLLECTOR__POLL_INTERVAL", "200ms"),
     ("BLOCK_TIME", "1"),
+    ("STATE_TRACKER__PEERS__PROXY_ADDRESS", "127.0.0.1:0"),
+    ("STATE_TRACKER__PEERS__POOL_ADDRESS", "127.0.0.1:0"),
+    ("STATE_TRACKER__PEERS__PROXY_HTTP_ADDRESS", "127.0.0.1:0"),
+    ("STATE_TRACKER__PEERS__POOL_HTTP_ADDRESS", "127.0.0.1:0"),
+    // Each has an actor: five are used, and a sender that comes back may find its old connection open.
+    ("STATE_TRACKER__PEERS__CONNECTIONS", "8"),
 ];
 
 pub(super) struct Servers {
@@ -79,6 +85,11 @@ impl Servers {
         Ok(Self { redis, anvil, liar, relayer, receiver, contracts })
     }
 
+    /// The file of the peers' history: in the folder of Redis, which is removed whatever ends the demo.
+    pub(super) fn history(&self) -> PathBuf {
+        self.redis.dir().join("peers.sqlite")
+    }
+
     /// The configuration of a service that uses these servers.
     pub(super) fn config(&self) -> Result<Config> {
         let own = [
@@ -94,6 +105,8 @@ impl Servers {
             ("REWARDS_UPDATE_EPOCH_INTERVAL", finalizers::EVERY.to_string()),
             ("REWARDS_UPDATE_BATCH_SIZE", finalizers::PIECE.to_string()),
             ("SLACK_REPORTING_URL", format!("{}/alerts", self.receiver.url())),
+            ("STATE_TRACKER__PEERS__HISTORY", self.history().display().to_string()),
+            ("STATE_TRACKER__PEERS__NAMES", peers::names()),
         ];
         let settings = SETTINGS.iter().map(|(name, value)| (*name, (*value).to_owned()));
         let environment = settings.chain(own).map(|(name, value)| (name.to_owned(), value));

@@ -5,21 +5,30 @@ use crate::service::Service;
 const FETCHER: &str = "collector/block-fetcher";
 const PREPARER: &str = "collector/batch-preparer";
 const RELAYER: &str = "collector/relayer";
+const HISTORY: &str = "peers/history";
+const STATE: &str = "peers/state";
+/// Any of those that serve a sender.
+const CONNECTIONS: &str = "peers/connections";
 
 /// Actors without their markets, each with one of its failure points. Neighbours in the list are different actors.
-const PLACES: [(&str, &str); 14] = [
+const PLACES: [(&str, &str); 19] = [
     (FETCHER, "block_fetcher::after_write"),
     (PREPARER, "batch_preparer::before_write"),
+    (HISTORY, "peer_history::before_write"),
+    (CONNECTIONS, "peer_connection::after_read"),
     ("aggregator", "aggregator::before_commit"),
     ("listener", "listener::before_hand_over"),
     (PREPARER, "batch_preparer::after_write"),
     ("epoch-tracker", "epoch_tracker::before_commit"),
+    (STATE, "peer_state::after_swap"),
     (RELAYER, "relayer::after_call"),
     (FETCHER, "block_fetcher::before_write"),
     ("aggregator", "aggregator::after_commit"),
+    (STATE, "peer_state::before_swap"),
     (PREPARER, "batch_preparer::after_read"),
     ("epoch-tracker", "epoch_tracker::before_read"),
     (FETCHER, "block_fetcher::after_checkpoint"),
+    (HISTORY, "peer_history::after_write"),
     (RELAYER, "relayer::after_write"),
     (PREPARER, "batch_preparer::before_read"),
 ];
@@ -42,7 +51,7 @@ impl<'a> Victims<'a> {
         let turn = self.next + self.next / PLACES.len();
         let market = &self.markets[turn % self.markets.len()];
         let path = match actor {
-            "listener" | FETCHER => actor.to_owned(),
+            "listener" | FETCHER | HISTORY | STATE | CONNECTIONS => actor.to_owned(),
             PREPARER | RELAYER => format!("{actor}/{market}"),
             _ => format!("markets/{market}/{actor}"),
         };
@@ -54,13 +63,15 @@ impl<'a> Victims<'a> {
 #[cfg(feature = "failure-points")]
 fn crash(service: &Service, path: &str, place: &str) -> String {
     use supervision::fail::{Fault, When};
-    service.tree().failure_points().arm(place, path, Fault::Panic, When::Nth(1));
+    let actor = if path == CONNECTIONS { "" } else { path };
+    service.tree().failure_points().arm(place, actor, Fault::Panic, When::Nth(1));
     format!("crashing {path} at {place}")
 }
 
 /// A build without failure points can't crash an actor at a chosen point, so it kills the actor at any point.
 #[cfg(not(feature = "failure-points"))]
 fn crash(service: &Service, path: &str, _place: &str) -> String {
+    let path = if path == CONNECTIONS { "peers/connections/connection-1" } else { path };
     // Fails for an actor that is just being restarted: then this round has no crash.
     let _ = service.tree().kill(path);
     format!("killing {path}")

@@ -1,6 +1,9 @@
 //! The servers, and the error with its remedy if one can't listen.
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+};
 
 /// One of the servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +51,20 @@ impl Server {
             Self::Peers => "the host of that setting to 127.0.0.1",
             Self::Senders => "the host of that setting to 127.0.0.1",
         }
+    }
+}
+
+impl Server {
+    /// Listens on an address of this server, for a runtime that serves it; also returns the address, since port 0 means any free one.
+    ///
+    /// # Errors
+    /// [`BindError`]: a port that is taken, or that needs a right that the process does not have.
+    pub(crate) fn listen(self, address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
+        let failed = |source| BindError { server: self, address, source };
+        let listener = TcpListener::bind(address).map_err(failed)?;
+        listener.set_nonblocking(true).map_err(failed)?;
+        let actual = listener.local_addr().map_err(failed)?;
+        Ok((listener, actual))
     }
 }
 

@@ -75,12 +75,16 @@ impl PeerPort {
 
     /// Answers with the pictures of now.
     fn look<T>(&self, answer: impl FnOnce(&lists::Held, &View<'_>, Now) -> T) -> T {
-        self.seen(&self.peers.pictures(), answer)
+        self.seen(&self.peers.pictures(), self.peers.now(), answer)
     }
 
-    /// Answers with these pictures.
-    fn seen<T>(&self, pictures: &lists::Held, answer: impl FnOnce(&lists::Held, &View<'_>, Now) -> T) -> T {
-        let now = self.peers.now();
+    /// Answers with these pictures, as they are seen at this time.
+    fn seen<T>(
+        &self,
+        pictures: &lists::Held,
+        now: Now,
+        answer: impl FnOnce(&lists::Held, &View<'_>, Now) -> T,
+    ) -> T {
         let pseudonyms = self.peers.settings().naming.pseudonyms.as_ref();
         let hide = |address: &str| pseudonyms.map_or_else(String::new, |names| names.of(address));
         let addresses = if pseudonyms.is_some() { Addresses::Pseudonyms(&hide) } else { Addresses::Shown };
@@ -103,7 +107,7 @@ fn known(stats: Option<impl Serialize>) -> Response {
     stats.map_or_else(no_data, |stats| shown(StatusCode::OK, &stats))
 }
 
-/// A list that is written once for each state of the pictures.
+/// A list that is written once for each change of the pictures.
 async fn list<T: Serialize + 'static>(
     port: PeerPort,
     made: fn(&MadeLists) -> &Made,
@@ -111,8 +115,8 @@ async fn list<T: Serialize + 'static>(
     list: fn(&lists::Held, &View<'_>, Now) -> (StatusCode, T),
 ) -> Response {
     let all = port.made.clone();
-    let pictures = port.peers.pictures();
-    made(&all).answer(pictures, &headers, move |pictures| port.seen(pictures, list)).await
+    let (pictures, now) = (port.peers.pictures(), port.peers.now());
+    made(&all).answer(pictures, now, &headers, move |pictures| port.seen(pictures, now, list)).await
 }
 
 /// `/api/miners`

@@ -1,4 +1,4 @@
-//! Answers that are written once for each state of the pictures, with their mark (`ETag`), and compressed for clients that ask for it.
+//! Answers that are written once for each change of the pictures, with their mark (`ETag`), and compressed for clients that ask for it.
 //!
 //! Promise: however many dashboards ask how often, a list is written once for each change, and who has it already is told so.
 
@@ -16,17 +16,25 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
+use domain::peers::Now;
 use flate2::{Compression, write::GzEncoder};
 use serde::Serialize;
 use tokio::{sync::Mutex, task::spawn_blocking};
 
 use super::{answers::no_data, lists::Held};
 
-/// The answer of one path, and of which pictures it tells.
+/// The answer of one path.
 #[derive(Default)]
 pub(super) struct Made {
-    last: Mutex<Option<(Arc<Held>, Arc<Answer>)>>,
+    last: Mutex<Option<Last>>,
     hasher: RandomState,
+}
+
+/// The last answer, of which pictures it tells, and until when they are seen so, by the steady clock.
+struct Last {
+    pictures: Arc<Held>,
+    until: f64,
+    answer: Arc<Answer>,
 }
 
 /// An answer as it is sent.
@@ -42,10 +50,11 @@ impl Made {
     pub(super) async fn answer<T: Serialize>(
         &self,
         pictures: Arc<Held>,
+        now: Now,
         headers: &HeaderMap,
         make: impl FnOnce(&Held) -> (StatusCode, T) + Send + 'static,
     ) -> Response {
-        let Some(answer) = self.made(pictures, make).await else { return no_data() };
+        let Some(answer) = self.made(pictures, now, make).await else { return no_data() };
         let common = [
             (ETAG, answer.mark.clone()),
             // It may be kept, and is asked for each time.
@@ -71,23 +80,25 @@ impl Made {
     async fn made<T: Serialize>(
         &self,
         pictures: Arc<Held>,
+        now: Now,
         make: impl FnOnce(&Held) -> (StatusCode, T) + Send + 'static,
     ) -> Option<Arc<Answer>> {
         // Others that ask meanwhile get the same answer.
         let mut last = self.last.lock().await;
-        if let Some((of, answer)) = last.as_ref()
-            && Arc::ptr_eq(of, &pictures)
+        if let Some(last) = last.as_ref()
+            && Arc::ptr_eq(&last.pictures, &pictures)
+            && now.steady < last.until
         {
-            return Some(answer.clone());
+            return Some(last.answer.clone());
         }
         // Of up to thousands of miners: in a thread that may take its time.
         let of = pictures.clone();
         let written = spawn_blocking(move || {
             let (status, shown) = make(&of);
-            serde_json::to_vec(&shown).map(|text| (status, text))
+            serde_json::to_vec(&shown).map(|text| (status, text, of.same_until(now)))
         });
-        let (status, text) = written.await.ok()?.ok()?;
-        let before = last.as_ref().map(|(_, answer)| answer);
+        let (status, text, until) = written.await.ok()?.ok()?;
+        let before = last.as_ref().map(|last| &last.answer);
         let answer = match before.filter(|answer| answer.status == status && answer.text == text) {
             // The pictures are others, and tell the same: what was compressed holds.
             Some(same) => same.clone(),
@@ -98,7 +109,7 @@ impl Made {
                 Arc::new(Answer { status, mark, text: text.into(), packed: OnceLock::new() })
             }
         };
-        *last = Some((pictures, answer.clone()));
+        *last = Some(Last { pictures, until, answer: answer.clone() });
         Some(answer)
     }
 }
@@ -131,7 +142,36 @@ fn packed(text: &[u8]) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use actors::peers::Content;
+    use domain::peers::{Origin, PictureKind, Rules};
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_list_is_written_again_for_other_pictures_and_when_time_changes_how_they_are_seen() {
+        let at = |steady: f64| Now { unix: 1e9 + steady, steady };
+        let picture = |pictures: &mut Held, steady: f64| {
+            let content = Content::Polled { told: Arc::default(), rates: Arc::default() };
+            let from = Origin { source: "north", connection: 1 };
+            pictures.accept(from, PictureKind::Polled, 1, content, at(steady)).expect("accepted");
+            Arc::new(pictures.clone())
+        };
+        let (made, written) = (Made::default(), Arc::new(AtomicUsize::new(0)));
+        let ask = async |pictures: &Arc<Held>, steady: f64| {
+            let count = written.clone();
+            let make = move |_: &Held| (StatusCode::OK, count.fetch_add(1, Relaxed));
+            made.answer(pictures.clone(), at(steady), &HeaderMap::new(), make).await;
+            written.load(Relaxed)
+        };
+        let mut held = Held::new(Rules { stale_after: 45.0, ..Rules::default() });
+        let first = picture(&mut held, 0.0);
+        assert_eq!([ask(&first, 0.0).await, ask(&first, 44.9).await], [1, 1]);
+        assert_eq!([ask(&first, 45.1).await, ask(&first, 500.0).await], [2, 2]);
+        let second = picture(&mut held, 501.0);
+        assert_eq!([ask(&second, 501.0).await, ask(&second, 501.1).await], [3, 3]);
+    }
 
     fn headers(name: axum::http::HeaderName, values: &[&'static str]) -> HeaderMap {
         values.iter().map(|value| (name.clone(), HeaderValue::from_static(value))).collect()

@@ -33,10 +33,7 @@ impl PeerApi {
         per_second: u32,
         audit: Audit,
     ) -> Result<Self, BindError> {
-        let failed = |source| BindError { server: Server::Peers, address, source };
-        let listener = std::net::TcpListener::bind(address).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let (listener, address) = Server::Peers.listen(address)?;
         let limits = Limits { per_second, ..Limits::of_process(5) };
         // Public, and without secrets: pages of every site may show it, as they do with the former service.
         let guard = Guard::new(limits, routes::access())

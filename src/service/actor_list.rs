@@ -67,20 +67,33 @@ pub(crate) fn actor_list(config: &Config) -> Vec<ListedActor> {
     if config.api.is_enabled() {
         add(super::read_api::NAME, "read API");
     }
-    if config.peers.is_enabled() {
-        add("peers", SUPERVISOR);
-        add("peers/history", "peer history");
-        add("peers/state", "peer state");
-        add("peers/connections", SUPERVISOR);
-        for number in 1..=config.peers.connections {
-            add(&format!("peers/connections/connection-{number}"), "peer connection");
-        }
-        for port in ["listener-proxy", "listener-pool"] {
-            add(&format!("peers/{port}"), "peer listener");
-        }
-        for port in ["http-proxy", "http-pool"] {
-            add(&format!("peers/{port}"), "peer readers");
-        }
-    }
+    add_peers(config, add);
     all
+}
+
+/// Those of connected peers.
+fn add_peers(config: &Config, mut add: impl FnMut(&str, &'static str)) {
+    if !config.peers.is_enabled() {
+        return;
+    }
+    add("peers", SUPERVISOR);
+    add("peers/history", "peer history");
+    add("peers/state", "peer state");
+    add("peers/connections", SUPERVISOR);
+    for number in 1..=config.peers.connections {
+        add(&format!("peers/connections/connection-{number}"), "peer connection");
+    }
+    let applications = config.peers.application_names();
+    if !applications.is_empty() {
+        add("peers/polls", SUPERVISOR);
+    }
+    for name in applications {
+        add(&format!("peers/polls/{name}"), "peer poll");
+    }
+    for port in ["listener-proxy", "listener-pool"] {
+        add(&format!("peers/{port}"), "peer listener");
+    }
+    for port in ["http-proxy", "http-pool"] {
+        add(&format!("peers/{port}"), "peer readers");
+    }
 }

@@ -1,5 +1,5 @@
 //! The peers' part of the tree, if their history has a file: two ports for senders, an actor for each connection, the state, the
-//! history, two ports for readers.
+//! history, a worker for each application that is polled, two ports for readers.
 
 use std::{
     fs, io,
@@ -13,19 +13,24 @@ use std::{
 use actors::{
     env::Services,
     peers::{
-        Arrived, Connection, HistoryWriter, Naming, PeerListener, PeerMetrics, PeerState, Peers,
-        PeersSettings,
+        Arrived, Connection, HistoryWriter, Naming, PeerListener, PeerMetrics, PeerPoll, PeerState, Peers,
+        PeersSettings, PolledSource,
     },
 };
 use color_eyre::eyre::{Result, WrapErr};
 use domain::peers::Pseudonyms;
 use http_server::Audit;
 use supervision::{Child, Clock, Limits, Mailbox, Name, Overflow};
+use tokio::task::JoinSet;
 
-use super::policy::{limits, policy};
+use super::{
+    peer_files::{self, SenderPorts},
+    policy::{limits, policy},
+    secret_files::Followed,
+};
 use crate::{
     config::Config,
-    http::{BindError, Server},
+    http::Server,
     peers::{PeerApi, PeerApiWorker, Side},
 };
 
@@ -37,8 +42,11 @@ const WAITING_BYTES: usize = 256 << 20;
 /// The bound ports.
 pub struct PeerPorts {
     peers: Peers,
+    applications: Vec<Arc<PolledSource>>,
     listeners: [(&'static str, Arc<std::net::TcpListener>); 2],
     readers: [(&'static str, PeerApi); 2],
+    /// The files of the certificates, where the senders' ports speak TLS.
+    certificates: Option<Followed<SenderPorts>>,
 }
 
 impl PeerPorts {
@@ -55,10 +63,24 @@ impl PeerPorts {
     }
 }
 
+impl PeerPorts {
+    /// Reads the certificates again and again, until the set is dropped.
+    pub(super) fn keep_reading(&self, tasks: &mut JoinSet<()>) {
+        self.certificates.iter().for_each(|files| files.keep_reading(tasks));
+    }
+
+    /// Reads the certificates now.
+    pub(super) async fn refresh(&self) {
+        if let Some(files) = &self.certificates {
+            files.refresh().await;
+        }
+    }
+}
+
 /// Binds the ports; `None` without a file for the history.
 ///
 /// # Errors
-/// A port that is taken, or a key that can't be read or written.
+/// A port that is taken, certificates that can't be used, a file that can't be read, or a key that can't be read or written.
 pub(super) fn bind(
     config: &Config,
     services: &Services,
@@ -70,13 +92,17 @@ pub(super) fn bind(
         return Ok(None);
     }
     let pseudonyms = settings.redact_ip.then(|| pseudonyms(Path::new(&settings.history))).transpose()?;
+    let applications = settings.applications()?.into_iter().map(Arc::new).collect();
     let secret = Some(settings.secret.reveal()).filter(|secret| !secret.is_empty());
+    let certificates = peer_files::read(settings)?;
     let shared = PeersSettings {
         most_connections: settings.connections,
         most_of_address: settings.connections_per_address,
         max_line: settings.max_line_bytes,
+        connections_per_second: settings.connections_per_second,
         lines_per_second: settings.lines_per_second,
         silent_after: settings.silent_timeout,
+        tls: certificates.as_ref().map(|files| files.files().tls()),
         secret: secret.map(Arc::from),
         networks: settings.networks(),
         naming: Naming { names: settings.names(), pseudonyms },
@@ -87,9 +113,7 @@ pub(super) fn bind(
     };
     let peers = Peers::new(services.clone(), shared, clock);
     PeerMetrics::register(services.telemetry.meter()).observe(peers.clone());
-    let listen = |address: SocketAddr| {
-        PeerListener::bind(address).map_err(|source| BindError { server: Server::Senders, address, source })
-    };
+    let listen = |address: SocketAddr| Server::Senders.listen(address).map(|(port, _)| Arc::new(port));
     let read =
         |address, side| PeerApi::bind(address, peers.clone(), side, settings.rate_limit, audit.clone());
     let listeners = [
@@ -100,7 +124,7 @@ pub(super) fn bind(
         ("http-proxy", read(settings.proxy_http_address, Side::Proxy)?),
         ("http-pool", read(settings.pool_http_address, Side::Pool)?),
     ];
-    Ok(Some(PeerPorts { peers, listeners, readers }))
+    Ok(Some(PeerPorts { peers, applications, listeners, readers, certificates }))
 }
 
 /// The part of the tree. Children stop in reverse: the ports first, the file last.
@@ -111,12 +135,17 @@ pub(super) fn child(config: &Config, ports: &PeerPorts, clock: &Clock) -> Child 
     let connections =
         (1..=config.peers.connections).map(|number| connection(peers, &state, number).policy(policy));
     let connections = Child::supervisor("connections", connections.collect());
+    let polls: Vec<Child> =
+        ports.applications.iter().map(|source| poll(peers, &state, source).policy(policy)).collect();
     let (of_history, of_state) = (peers.clone(), peers.clone());
     let mut members = vec![
         Child::worker("history", move || HistoryWriter::new(of_history.clone())).policy(policy),
         Child::actor(state, move || PeerState::new(of_state.clone())).policy(policy),
         connections.policy(policy),
     ];
+    if !polls.is_empty() {
+        members.push(Child::supervisor("polls", polls).policy(policy));
+    }
     for (name, listener) in &ports.listeners {
         let (peers, listener) = (peers.clone(), listener.clone());
         members.push(
@@ -136,6 +165,14 @@ fn connection(peers: &Peers, state: &Mailbox<Arrived>, number: usize) -> Child {
     let state = state.address(&name, Overflow::Wait);
     let peers = peers.clone();
     Child::worker(name, move || Connection::new(peers.clone(), state.clone()))
+}
+
+fn poll(peers: &Peers, state: &Mailbox<Arrived>, source: &Arc<PolledSource>) -> Child {
+    let name = Name::new(&*source.name);
+    // A picture that the state has no time for yet delays the next poll.
+    let state = state.address(&name, Overflow::Wait);
+    let (peers, source) = (peers.clone(), source.clone());
+    Child::worker(name, move || PeerPoll::new(peers.clone(), state.clone(), source.clone()))
 }
 
 /// The pseudonyms of this history. Their key is beside it, so that they stay the same as long as it does.

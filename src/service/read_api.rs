@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use color_eyre::eyre::{Result, WrapErr};
 use domain::chain::ContractAddress;
-use http_server::{Audit, Tls};
+use http_server::Audit;
+use ports::{Pem, Tls};
 use store_collector::{ChainKeys, Reader};
 use store_redis::{RedisSettings, Store};
 use supervision::Child;
@@ -48,7 +49,7 @@ pub(super) fn bind(
         tokens: settings.read_token.reveal().to_owned(),
         tls: settings
             .certificate()?
-            .map(|(pem, key)| Tls::new(&pem, &key))
+            .map(|(pem, key)| Tls::http(Pem::new(&pem, &key)))
             .transpose()
             .wrap_err("api.cert_file and api.key_file can't be used")?,
         per_second: settings.rate_limit,
@@ -90,7 +91,7 @@ pub(super) fn reload(api: Option<&ReadApi>, new: &Config) {
     let Some(tls) = api.tls() else { return };
     match settings.certificate() {
         Ok(Some((pem, key))) => {
-            if let Err(error) = tls.replace(&pem, &key) {
+            if let Err(error) = tls.replace(Pem::new(&pem, &key)) {
                 tracing::warn!(
                     "SIGHUP: api.cert_file and api.key_file can't be used: {}",
                     errors::one_line(&error)

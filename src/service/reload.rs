@@ -58,6 +58,9 @@ impl Service {
     /// during a stop: the changes up to then stay, and the next reload continues from them.
     pub async fn reload(&self, new: &Config) -> Result<Reloaded> {
         self.secrets.0.refresh().await;
+        if let Some(peers) = &self.peers {
+            peers.refresh().await;
+        }
         read_api::reload(self.api.as_ref(), new);
         let mut in_effect = self.in_effect.lock().await;
         let InEffect { config, collector_is_outdated } = &mut *in_effect;

@@ -110,11 +110,12 @@ async fn every_edge_after_a_reload_is_declared_by_an_actor_of_the_tree_and_none_
 }
 
 /// Settings of peers with two connections, ports of their own, and a history in this file.
-fn peers(file: &str) -> [(&str, &str); 6] {
+fn peers(file: &str) -> [(&str, &str); 7] {
     const ANY: &str = "127.0.0.1:0";
     [
         ("STATE_TRACKER__PEERS__HISTORY", file),
         ("STATE_TRACKER__PEERS__CONNECTIONS", "2"),
+        ("STATE_TRACKER__PEERS__SOURCES", "pool=http://127.0.0.1:2"),
         ("STATE_TRACKER__PEERS__PROXY_ADDRESS", ANY),
         ("STATE_TRACKER__PEERS__POOL_ADDRESS", ANY),
         ("STATE_TRACKER__PEERS__PROXY_HTTP_ADDRESS", ANY),
@@ -123,15 +124,14 @@ fn peers(file: &str) -> [(&str, &str); 6] {
 }
 
 #[tokio::test]
-async fn the_connections_of_peers_wait_for_their_state_and_nobody_else_waits() {
+async fn the_connections_and_polls_of_peers_wait_for_their_state_and_nobody_else_waits() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("peers.db");
     let service = start(&config(&MARKETS, &peers(file.to_str().expect("a path")))).await;
     let (waiting, others): (Vec<_>, Vec<_>) =
         all_edges(&service).into_iter().partition(|(_, _, overflow)| overflow.waits());
-    let expected = [1, 2].map(|number| {
-        (format!("peers/connections/connection-{number}"), "peers/state".to_owned(), Overflow::Wait)
-    });
+    let expected = ["connections/connection-1", "connections/connection-2", "polls/pool"]
+        .map(|from| (format!("peers/{from}"), "peers/state".to_owned(), Overflow::Wait));
     assert_eq!((waiting, others), (expected.to_vec(), of_markets(&MARKETS)));
     service.stop().await;
 }

@@ -2,16 +2,18 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
+    pin::pin,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use serde_json::{Value, json};
-use state_tracker::service::Service;
+use state_tracker::{config::Config, service::Service};
+use supervision::{Clock, TreeOptions};
 use testkit::{RedisServer, wait_until};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 use super::common::{self, SOON, environment, with};
@@ -19,7 +21,22 @@ use super::common::{self, SOON, environment, with};
 pub(crate) struct Scene {
     pub(crate) service: Service,
     pub(crate) folder: tempfile::TempDir,
-    _redis: RedisServer,
+    pub(crate) clock: Clock,
+    redis: RedisServer,
+}
+
+/// The longest step of a manual clock: the state looks at its connections as often.
+const STEP: Duration = Duration::from_millis(250);
+
+/// Lets a manual clock run until this is done.
+async fn running<T>(clock: &Clock, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = tokio::time::sleep(Duration::from_millis(5)) => clock.freeze(STEP),
+        };
+    }
 }
 
 /// The settings of peers with ports of their own and a file in this folder.
@@ -36,6 +53,8 @@ pub(crate) fn settings(
         ("STATE_TRACKER__PEERS__PROXY_HTTP_ADDRESS", "127.0.0.1:0"),
         ("STATE_TRACKER__PEERS__POOL_HTTP_ADDRESS", "127.0.0.1:0"),
         ("STATE_TRACKER__PEERS__FLUSH_INTERVAL", "100ms"),
+        // Each test has one address for all of its senders.
+        ("STATE_TRACKER__PEERS__CONNECTIONS_PER_SECOND", "10000"),
     ];
     with(&with(&environment(redis), &own), more)
 }
@@ -43,10 +62,57 @@ pub(crate) fn settings(
 impl Scene {
     /// Starts a service with these settings besides its own.
     pub(crate) async fn start(more: &[(&str, &str)]) -> Self {
+        Self::start_at(Clock::system(), more).await
+    }
+
+    /// Starts a service with another clock.
+    pub(crate) async fn start_at(clock: Clock, more: &[(&str, &str)]) -> Self {
         let redis = RedisServer::start().await.expect("a Redis server");
         let folder = tempfile::tempdir().expect("a folder");
-        let service = common::service(&settings(redis.addr(), folder.path(), more)).await;
-        Self { service, folder, _redis: redis }
+        let config = Config::load(None, settings(redis.addr(), folder.path(), more));
+        let config = config.expect("a valid configuration").config;
+        let options = TreeOptions { clock: clock.clone(), ..TreeOptions::default() };
+        let start = async {
+            let service = Service::start(&config, options).await.expect("the service starts");
+            service.tree().started().await.expect("all actors run");
+            service
+        };
+        let service = running(&clock, start).await;
+        Self { service, folder, clock, redis }
+    }
+
+    /// The time of the service, in Unix seconds.
+    pub(crate) fn now(&self) -> u64 {
+        self.clock.unix().as_secs()
+    }
+
+    /// Lets a time of the manual clock pass, and the actors do what is due meanwhile.
+    pub(crate) async fn pass(&self, time: Duration) {
+        let mut left = time;
+        while !left.is_zero() {
+            let step = left.min(STEP);
+            self.leap(step).await;
+            left -= step;
+        }
+    }
+
+    /// Lets the manual clock leap, as if the process had not run meanwhile, and waits until all actors that it wakes have gone on.
+    pub(crate) async fn leap(&self, time: Duration) {
+        self.clock.freeze(time);
+        wait_until("the woken actors go on", SOON, async || self.clock.woken() == 0).await;
+    }
+
+    /// How many messages were read, of all kinds.
+    pub(crate) async fn messages(&self) -> u64 {
+        self.sum("state_tracker_peers_messages_total").await
+    }
+
+    /// The sum of a metric over all of its labels.
+    pub(crate) async fn sum(&self, name: &str) -> u64 {
+        let text = common::get(self.service.http().metrics_address(), "/metrics").await.1;
+        let of_metric = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(name));
+        let values = of_metric.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok());
+        values.sum::<f64>() as u64
     }
 
     fn senders(&self) -> Vec<SocketAddr> {
@@ -122,8 +188,14 @@ impl Scene {
         .await;
     }
 
+    /// The configuration with these settings besides its own.
+    pub(crate) fn config(&self, more: &[(&str, &str)]) -> Config {
+        let settings = settings(self.redis.addr(), self.folder.path(), more);
+        Config::load(None, settings).expect("a valid configuration").config
+    }
+
     pub(crate) async fn stop(self) {
-        self.service.stop().await;
+        running(&self.clock, self.service.stop()).await;
     }
 }
 
@@ -133,6 +205,13 @@ pub(crate) struct Sender(TcpStream);
 impl Sender {
     pub(crate) async fn connect(to: SocketAddr) -> Self {
         Self(TcpStream::connect(to).await.expect("a connection"))
+    }
+
+    /// Connects from this address of the machine.
+    pub(crate) async fn connect_from(from: Ipv4Addr, to: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind((from, 0).into()).expect("an address of the machine");
+        Self(socket.connect(to).await.expect("a connection"))
     }
 
     /// Sends a line.
@@ -146,6 +225,11 @@ impl Sender {
         let _ = self.0.write_all(bytes).await;
     }
 
+    /// Sends a line; whether the other side is there.
+    pub(crate) async fn sends(&mut self, line: &str) -> bool {
+        self.0.write_all(format!("{line}\n").as_bytes()).await.is_ok()
+    }
+
     /// Sends a line in pieces of so many bytes.
     pub(crate) async fn send_in_pieces(&mut self, line: &str, length: usize) {
         self.0.set_nodelay(true).expect("set");
@@ -156,10 +240,11 @@ impl Sender {
     }
 
     /// Waits until the other side has closed the connection.
+    /// It may be told something before, such as an alert of TLS.
     pub(crate) async fn is_closed(&mut self) -> bool {
-        let mut byte = [0];
-        let read = tokio::time::timeout(Duration::from_secs(20), self.0.read(&mut byte)).await;
-        matches!(read, Ok(Ok(0) | Err(_)))
+        let mut told = [0; 64];
+        let end = async { while self.0.read(&mut told).await.is_ok_and(|bytes| bytes > 0) {} };
+        tokio::time::timeout(Duration::from_secs(20), end).await.is_ok()
     }
 }
 

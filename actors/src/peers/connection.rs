@@ -2,18 +2,22 @@
 //!
 //! It touches the socket of its sender. Promises: whatever the sender does ends at most this connection, and a crash of this actor
 //! too; a line that is no message is counted and dropped, and the connection goes on; a sender that is faster than the state, or
-//! than its limit of lines, waits at its own socket; no error names what a sender wrote.
+//! than its limit of lines, waits at its own socket; no error names what a sender wrote; a connection that is silent holds no buffer. The
+//! handshake of TLS is made here too, within its time.
 
 use std::{sync::Arc, time::Duration};
 
 use peer_snapshots::{Endless, Frame, Framer, Message, read};
+use ports::{Tls, client_name, read_some};
+use subtle::ConstantTimeEq as _;
 use supervision::{Address, Context, Failure, Worker};
-use tokio::{io::AsyncReadExt, net::TcpStream};
+use tokio::io::AsyncRead;
 
 use super::{
     accepted::Accepted,
+    content::Told,
     counts::{Closed, LineFault},
-    open::OpenConnection,
+    open::{OpenConnection, Place},
     points,
     shared::Peers,
     state::Arrived,
@@ -22,7 +26,9 @@ use crate::operations::READ_PEERS;
 
 /// The bytes that are read at a time.
 const READ_BYTES: usize = 64 << 10;
-/// How long a sender may take for its secret.
+/// How long a sender may take for the handshake of TLS.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
+/// How long a sender may take for its secret, after the handshake.
 const SECRET_WITHIN: Duration = Duration::from_secs(5);
 /// The longest secret, in bytes.
 const LONGEST_SECRET: usize = 1 << 10;
@@ -49,46 +55,84 @@ impl Connection {
     }
 
     async fn serve(&self, cx: &Context, accepted: Accepted) -> Result<(), Failure> {
-        let shared = &self.peers.0;
-        let source = shared.settings.naming.source(accepted.from);
-        let Some(open) = shared.open.open(source, accepted.from, shared.settings.most_of_address) else {
-            shared.counts.closed(Closed::TooMany);
+        let (settings, from) = (&self.peers.0.settings, accepted.from);
+        // Before the handshake: one that is not ended has a place, or an address could hold any number of them.
+        let Some(place) = self.peers.0.open.take_place(from, settings.most_of_address) else {
+            self.peers.0.counts.closed(Closed::TooMany);
             return Ok(());
         };
-        if let End::Closed(reason) = self.lines(cx, accepted.stream, &open).await? {
-            shared.counts.closed(reason);
-            shared.services.warn(READ_PEERS, &open.source, reason.why());
+        match &settings.tls {
+            Some(tls) => self.secured(cx, tls, accepted, place).await,
+            None => {
+                let open = place.admit(settings.naming.source(from));
+                let end = self.lines(cx, accepted.stream, &open).await?;
+                self.ended(&open.source, end);
+                Ok(())
+            }
         }
+    }
+
+    /// Makes the handshake, and reads until the end.
+    async fn secured(
+        &self,
+        cx: &Context,
+        tls: &Tls,
+        accepted: Accepted,
+        place: Place,
+    ) -> Result<(), Failure> {
+        let Accepted { stream, from } = accepted;
+        let naming = &self.peers.0.settings.naming;
+        let handshake = cx.clock().timeout(HANDSHAKE_WITHIN, tls.accept(stream));
+        let failed = match cx.idle(cx.stop_token().run_until_cancelled(handshake)).await {
+            Some(Some(Ok(stream))) => {
+                let open = place.admit(naming.certified(client_name(&stream).as_deref(), from));
+                let end = self.lines(cx, stream, &open).await?;
+                self.ended(&open.source, end);
+                return Ok(());
+            }
+            Some(Some(Err(error))) => End::Closed(Closed::of(&error)),
+            Some(None) => End::Closed(Closed::SlowHandshake),
+            None => End::Over,
+        };
+        self.ended(&naming.source(from), failed);
         Ok(())
+    }
+
+    /// Counts and logs a connection that we close.
+    fn ended(&self, source: &str, end: End) {
+        if let End::Closed(reason) = end {
+            self.peers.0.counts.closed(reason);
+            self.peers.0.services.warn(READ_PEERS, source, reason.why());
+        }
     }
 
     /// Reads until the end.
     async fn lines(
         &self,
         cx: &Context,
-        mut stream: TcpStream,
+        mut stream: impl AsyncRead + Unpin,
         open: &OpenConnection,
     ) -> Result<End, Failure> {
         let settings = &self.peers.0.settings;
         let mut framer = Framer::new(settings.max_line);
-        let mut buffer = vec![0; READ_BYTES];
         let mut is_known = settings.secret.is_none();
         let mut pace = Pace::new(settings.lines_per_second);
         let clock = cx.clock();
         // Whole lines move it on, and bytes do not: a sender of one byte now and then has no longer than a silent one.
         let mut until = clock.now() + if is_known { settings.silent_after } else { SECRET_WITHIN };
         loop {
-            let reading =
-                clock.timeout(until.saturating_duration_since(clock.now()), stream.read(&mut buffer));
-            let length = match cx.idle(cx.stop_token().run_until_cancelled(reading)).await {
-                None | Some(Some(Ok(0) | Err(_))) => return Ok(End::Over),
+            let reading = clock
+                .timeout(until.saturating_duration_since(clock.now()), read_some(&mut stream, READ_BYTES));
+            let bytes = match cx.idle(cx.stop_token().run_until_cancelled(reading)).await {
+                None | Some(Some(Err(_))) => return Ok(End::Over),
+                Some(Some(Ok(bytes))) if bytes.is_empty() => return Ok(End::Over),
                 Some(None) => {
                     return Ok(End::Closed(if is_known { Closed::Silent } else { Closed::Secret }));
                 }
-                Some(Some(Ok(length))) => length,
+                Some(Some(Ok(bytes))) => bytes,
             };
             points::CONNECTION_AFTER_READ.pass().await?;
-            let mut input = &buffer[..length];
+            let mut input = &bytes[..];
             loop {
                 let frame = match framer.next(&mut input) {
                     Ok(Some(frame)) => frame,
@@ -122,21 +166,20 @@ impl Connection {
     fn is_secret(&self, line: &[u8]) -> bool {
         let Some(secret) = &self.peers.0.settings.secret else { return true };
         // In constant time for lines of its length.
-        let differs =
-            line.iter().zip(secret.bytes()).fold(0, |differs, (one, other)| differs | (one ^ other));
-        line.len() == secret.len() && std::hint::black_box(differs) == 0
+        line.ct_eq(secret.as_bytes()).into()
     }
 
     async fn line(&self, line: &[u8], open: &OpenConnection) {
         let shared = &self.peers.0;
         match read(line) {
-            Ok(message) => {
+            Ok(mut message) => {
+                shared.settings.naming.hide(&mut message);
                 shared.counts.message(message.kind());
                 if !matches!(message, Message::Retired(_)) {
                     let arrived = Arrived {
                         source: open.source.clone(),
                         connection: open.number,
-                        message: Arc::new(message),
+                        told: Told::Message(Arc::new(message)),
                     };
                     // The edge waits: a sender that is too fast is read more slowly. It is refused only while the state is stopped.
                     drop(self.state.send(arrived).await);

@@ -1,9 +1,9 @@
 //! The listener of one port: accepts the connections of senders and leaves them to the connections' actors.
 //!
-//! It touches its port. Promises: who may not connect is closed at once and counted; so is who comes when all actors are busy; it reads
-//! nothing, so no sender holds it up.
+//! It touches its port. Promises: a sender that may not connect is closed at once and counted; so is one that comes too often, or when all
+//! actors are busy; it reads nothing and makes no handshake, so no sender holds it up.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use retry::{Attempts, table::HTTP_ACCEPT};
 use supervision::{Context, Failure, Worker};
@@ -25,22 +25,15 @@ impl PeerListener {
         Self { peers, listener }
     }
 
-    /// Binds a port for it.
-    ///
-    /// # Errors
-    /// A port that is taken, or that needs a right that the process does not have.
-    pub fn bind(address: SocketAddr) -> io::Result<Arc<std::net::TcpListener>> {
-        let listener = std::net::TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        Ok(Arc::new(listener))
-    }
-
-    fn take(&self, stream: tokio::net::TcpStream, from: SocketAddr) {
+    fn take(&self, stream: tokio::net::TcpStream, from: SocketAddr, now: Instant) {
         let shared = &self.peers.0;
         let from = from.ip().to_canonical();
         let networks = &shared.settings.networks;
         if !networks.is_empty() && !networks.iter().any(|network| network.contains(from)) {
             return shared.counts.closed(Closed::Network);
+        }
+        if shared.rates.take(from, now).is_err() {
+            return shared.counts.closed(Closed::TooOften);
         }
         // Those that wait will be served by the actors that are free.
         let free = shared.settings.most_connections.saturating_sub(shared.open.len());
@@ -58,7 +51,7 @@ impl Worker for PeerListener {
             match accepted {
                 Ok((stream, from)) => {
                     attempts.succeeded();
-                    self.take(stream, from);
+                    self.take(stream, from, cx.clock().now());
                 }
                 // Such as no free file descriptor: an immediate retry would spin.
                 Err(_) => cx.pause(cx.clock().sleep(attempts.failed())).await,

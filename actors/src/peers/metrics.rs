@@ -6,7 +6,7 @@ use opentelemetry::Value;
 use peer_snapshots::MessageKind;
 
 use super::{
-    counts::{Closed, LineFault},
+    counts::{Closed, LineFault, poll_outcomes},
     shared::Peers,
 };
 use crate::env::{
@@ -23,6 +23,7 @@ const CLOSED: Label = Label {
     name: "reason",
     values: Values::Known(|| Closed::ALL.iter().map(|reason| reason.label()).collect()),
 };
+const POLLED: Label = Label { name: "outcome", values: Values::Known(poll_outcomes) };
 const OUTCOME: Label = Label { name: "outcome", values: Values::Known(|| vec!["written", "dropped"]) };
 
 /// The peers that are observed, once there are some.
@@ -121,6 +122,28 @@ pub(crate) static OBSERVED: &[Observed<Watch>] = &[
                 each(emit, peers.0.counts.all_closed());
             }
         },
+    },
+    Observed {
+        metric: Metric::counter(
+            "state_tracker_peers_polls_total",
+            &[POLLED],
+            "polls",
+            "Applications were polled this often, and gave a picture or failed.",
+        ),
+        read: |watch, emit| {
+            if let Some(peers) = watch.peers() {
+                each(emit, peers.0.counts.polls());
+            }
+        },
+    },
+    Observed {
+        metric: Metric::counter(
+            "state_tracker_peers_uncertain_polls_total",
+            &[],
+            "polls",
+            "This many polled pictures may lack somebody: a list changed each time that it was read, or is too long.",
+        ),
+        read: |watch, emit| watch.number(emit, |peers| peers.0.counts.uncertain.load(Relaxed) as f64),
     },
     Observed {
         metric: Metric::counter(

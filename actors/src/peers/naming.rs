@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr, str::FromStr, sync::Arc};
 
 use domain::peers::Pseudonyms;
+use peer_snapshots::{LONGEST_TEXT, Message};
 
 /// A network of addresses, such as `10.0.0.0/8`; an address alone is a network of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,13 @@ impl Network {
     }
 }
 
+/// Whether a text can be the name of a source: 1 to 64 letters, digits, `.`, `-` and `_`.
+#[must_use]
+pub fn is_source_name(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    (1..=64).contains(&text.len()) && text.bytes().all(fits)
+}
+
 /// What senders are called.
 #[derive(Clone, Debug, Default)]
 pub struct Naming {
@@ -59,6 +67,13 @@ pub struct Naming {
 }
 
 impl Naming {
+    /// The name of a source with this name in its verified certificate, else of the one at this address. A certificate proves more than an
+    /// address, behind which there may be several senders.
+    #[must_use]
+    pub fn certified(&self, certified: Option<&str>, address: IpAddr) -> Arc<str> {
+        certified.filter(|name| is_source_name(name)).map_or_else(|| self.source(address), Arc::from)
+    }
+
     /// The name of the source at this address: that of the configuration, else a pseudonym, or the address where it may be shown.
     #[must_use]
     pub fn source(&self, address: IpAddr) -> Arc<str> {
@@ -67,6 +82,32 @@ impl Naming {
             (Some(name), _) => name.clone(),
             (None, Some(pseudonyms)) => pseudonyms.of(&address.to_string()).into(),
             (None, None) => address.to_string().into(),
+        }
+    }
+
+    /// Replaces the addresses within the names of a message by their pseudonyms, where no address may be shown: names are shown and
+    /// stored as they are, and a sender may take that of a miner from its address.
+    pub(super) fn hide(&self, message: &mut Message) {
+        let Some(pseudonyms) = &self.pseudonyms else { return };
+        let hide = |name: &mut String| {
+            if let Some(hidden) = pseudonyms.hide(name, LONGEST_TEXT) {
+                *name = hidden;
+            }
+        };
+        match message {
+            Message::Miners(all) => all.miners.iter_mut().for_each(|miner| hide(&mut miner.name)),
+            Message::Proxy(status) => {
+                hide(&mut status.blockchain_network);
+                status.downstream_miners.iter_mut().for_each(|miner| hide(&mut miner.name));
+            }
+            Message::Metrics(metrics) => metrics.downstreams.iter_mut().for_each(|peer| hide(&mut peer.name)),
+            // They have no names. Their addresses are hidden where they are shown, and stored nowhere.
+            Message::Connections(_)
+            | Message::Pool(_)
+            | Message::Heartbeat(_)
+            | Message::Balance(_)
+            | Message::Quote(_)
+            | Message::Retired(_) => {}
         }
     }
 }
@@ -113,5 +154,16 @@ mod tests {
         assert_eq!(&*hidden.source(address("10.0.0.7")), "proxy-a");
         assert_eq!(&*shown.source(address("10.0.0.8")), "10.0.0.8");
         assert!(hidden.source(address("10.0.0.8")).starts_with("peer-"));
+    }
+
+    #[test]
+    fn the_name_of_a_certificate_comes_before_that_of_the_address_if_it_can_be_one() {
+        let names: BTreeMap<_, _> = [(address("10.0.0.7"), "proxy-a".into())].into();
+        let naming = Naming { names, pseudonyms: None };
+        assert_eq!(&*naming.certified(Some("north.example.org"), address("10.0.0.7")), "north.example.org");
+        let long = "a".repeat(65);
+        for none in [None, Some(""), Some("a b"), Some("a\nb"), Some(&*long)] {
+            assert_eq!(&*naming.certified(none, address("10.0.0.7")), "proxy-a", "{none:?}");
+        }
     }
 }

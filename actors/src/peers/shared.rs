@@ -8,17 +8,19 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use domain::peers::{Now, Pictures, Rules, WindowMeter};
-use peer_snapshots::Message;
+use domain::peers::{Now, PictureKind, Pictures, Rules, WindowMeter};
+use ports::{Rates, Tls};
 use store_peers::Limits;
 use supervision::Clock;
 
 use super::{
     accepted::Waiting,
+    content::Content,
     counts::Counts,
     naming::{Naming, Network},
     open::OpenConnections,
     pending::Pending,
+    sums::Sums,
 };
 use crate::env::Services;
 
@@ -31,10 +33,14 @@ pub struct PeersSettings {
     pub most_of_address: usize,
     /// The longest line, in bytes.
     pub max_line: usize,
+    /// The most new connections a second of one address, and twice as many at once.
+    pub connections_per_second: u32,
     /// The most lines a second of one connection; above that it is read more slowly.
     pub lines_per_second: u32,
     /// After this time without a whole line a connection is closed.
     pub silent_after: Duration,
+    /// TLS of both ports; without it they speak none.
+    pub tls: Option<Tls>,
     /// The first line that each sender has to send; `None` for none.
     pub secret: Option<Arc<str>>,
     /// The networks that may connect; none are all.
@@ -54,12 +60,14 @@ pub struct PeersSettings {
 /// What is known of the total rates of sources.
 #[derive(Debug, Default)]
 pub(super) struct Meters {
-    /// By sources.
-    pub(super) windows: HashMap<Arc<str>, WindowMeter>,
+    /// By sources and kinds of metrics.
+    pub(super) windows: HashMap<(Arc<str>, PictureKind), WindowMeter>,
+    /// Of polled sources.
+    pub(super) sums: HashMap<Arc<str>, Sums>,
     /// When rates were declared last, by sources, in seconds of the steady clock.
     pub(super) declared: HashMap<Arc<str>, f64>,
-    /// The last total of each source: work a second, and when it was measured.
-    pub(super) rates: BTreeMap<Arc<str>, (f64, f64)>,
+    /// The last total of each source and kind of picture: work a second, and when it was measured.
+    pub(super) rates: BTreeMap<(Arc<str>, PictureKind), (f64, f64)>,
 }
 
 /// What the actors of the peers share. A clone is the same.
@@ -69,9 +77,11 @@ pub struct Peers(pub(super) Arc<Shared>);
 pub(super) struct Shared {
     pub(super) services: Services,
     pub(super) settings: PeersSettings,
+    /// New connections, by addresses.
+    pub(super) rates: Rates,
     pub(super) waiting: Waiting,
     pub(super) open: OpenConnections,
-    pub(super) pictures: ArcSwap<Pictures<Message>>,
+    pub(super) pictures: ArcSwap<Pictures<Content>>,
     pub(super) meters: Mutex<Meters>,
     pub(super) pending: Pending,
     pub(super) counts: Counts,
@@ -86,6 +96,7 @@ impl Peers {
         let pictures = ArcSwap::from_pointee(Pictures::new(settings.rules));
         Self(Arc::new(Shared {
             services,
+            rates: Rates::new(settings.connections_per_second),
             settings,
             waiting: Waiting::default(),
             open: OpenConnections::default(),
@@ -100,7 +111,7 @@ impl Peers {
 
     /// The newest pictures. They do not change; the next ones are others.
     #[must_use]
-    pub fn pictures(&self) -> Arc<Pictures<Message>> {
+    pub fn pictures(&self) -> Arc<Pictures<Content>> {
         self.0.pictures.load_full()
     }
 

@@ -1,4 +1,4 @@
-//! The state of the peers: takes the pictures of all senders, swaps them in for readers, and measures.
+//! The state of the peers: takes the pictures of all senders and polls, swaps them in for readers, and measures.
 //!
 //! It touches memory, and reads the file of the history once for each source that it begins to measure. Promises: it is the only one
 //! that changes pictures; readers see each as a whole and never wait; the end of a connection is never missed, since it looks which
@@ -13,14 +13,15 @@ use std::{
 };
 
 use domain::peers::{Arrival, LONGEST_WINDOW, Now, Origin, PictureKind, WindowMeter};
-use peer_snapshots::{Message, MessageKind};
+use peer_snapshots::{Message, polled::Polled};
 use serde::{Serialize, Serializer};
 use store_peers::{HistoryError, HistoryReader, Quote, Sample, Subject};
 use supervision::{Actor, Context, Failure, Inbox};
 
 use super::{
+    content::{Content, Told, picture_kind},
     counts::LineFault,
-    measuring::{measure, own_time},
+    measuring::{measure, measure_poll, own_time},
     pending::Gathered,
     points,
     shared::Peers,
@@ -31,10 +32,8 @@ use crate::env::{blocking::blocking, lock::lock};
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// How often the total of all sources is added to the history, in seconds.
 const TOTAL_EVERY: f64 = 5.0;
-/// A measured total counts for so long, in seconds.
-const RATE_LIVES: f64 = 60.0;
 
-/// A message of a sender.
+/// A message of a sender, or what a poll told.
 #[derive(Debug, Serialize)]
 pub struct Arrived {
     /// The name of its source.
@@ -44,30 +43,22 @@ pub struct Arrived {
     pub connection: u64,
     /// What it says. A dead letter shows its kind alone: names of miners are nobody's business.
     #[serde(serialize_with = "kind")]
-    pub message: Arc<Message>,
+    pub told: Told,
 }
 
 fn text<S: Serializer>(text: &str, output: S) -> Result<S::Ok, S::Error> {
     output.serialize_str(text)
 }
 
-fn kind<S: Serializer>(message: &Arc<Message>, output: S) -> Result<S::Ok, S::Error> {
-    output.serialize_str(message.kind().label())
+fn kind<S: Serializer>(told: &Told, output: S) -> Result<S::Ok, S::Error> {
+    output.serialize_str(told.label())
 }
 
 impl supervision::Message for Arrived {
     fn weight(&self) -> usize {
         /// The bytes of an entry with its texts, about.
         const ENTRY: usize = 256;
-        let entries = match &*self.message {
-            Message::Miners(all) => all.miners.len(),
-            Message::Connections(all) => all.connections.len(),
-            Message::Proxy(all) => all.downstream_miners.len(),
-            Message::Pool(all) => all.downstream_proxies.len() + all.services.len(),
-            Message::Metrics(all) => all.downstreams.len(),
-            Message::Balance(_) | Message::Quote(_) | Message::Heartbeat(_) | Message::Retired(_) => 0,
-        };
-        size_of::<Self>() + size_of::<Message>() + entries * ENTRY
+        size_of::<Self>() + size_of::<Message>() + self.told.entries() * ENTRY
     }
 }
 
@@ -89,8 +80,19 @@ impl PeerState {
     }
 
     async fn take(&mut self, cx: &Context, arrived: &Arrived) -> Result<(), Failure> {
+        match &arrived.told {
+            Told::Message(message) => self.take_message(cx, arrived, message).await,
+            Told::Poll { polled, at } => self.take_poll(arrived, polled, *at).await,
+        }
+    }
+
+    async fn take_message(
+        &self,
+        cx: &Context,
+        arrived: &Arrived,
+        message: &Arc<Message>,
+    ) -> Result<(), Failure> {
         let (shared, now) = (&self.peers.0, self.peers.now());
-        let message = &arrived.message;
         let timestamp = message.timestamp().unwrap_or_default();
         if let Message::Quote(quote) = &**message {
             let at = own_time(timestamp, now);
@@ -103,35 +105,69 @@ impl PeerState {
             self.keep(Gathered { quotes: vec![quote], ..Gathered::default() });
             return Ok(());
         }
-        let Some(kind) = picture_kind(message.kind()) else { return Ok(()) };
+        let Some(kind) = picture_kind(message) else { return Ok(()) };
         points::STATE_BEFORE_SWAP.pass().await?;
-        let mut pictures = (*shared.pictures.load_full()).clone();
-        let from = Origin { source: &arrived.source, connection: arrived.connection };
-        match pictures.accept(from, kind, timestamp, message.clone(), now) {
-            Ok(arrival) => {
-                if arrival == Arrival::Clock {
-                    shared.counts.clock.fetch_add(1, Relaxed);
-                }
-                shared.pictures.store(Arc::new(pictures));
-            }
-            Err(refused) => {
-                shared.counts.fault(LineFault::Picture(refused.label()));
-                return Ok(());
-            }
+        if !self.swap(arrived, kind, timestamp, Content::Pushed(message.clone()), now) {
+            return Ok(());
         }
         points::STATE_AFTER_SWAP.pass().await?;
-        if kind == PictureKind::Metrics {
-            self.prepare(cx, &arrived.source, now).await?;
+        if matches!(kind, PictureKind::ProxyMetrics | PictureKind::PoolMetrics) {
+            self.prepare(cx, &arrived.source, kind, now).await?;
         }
         let gathered = measure(&mut lock(&shared.meters), &arrived.source, message, now);
         self.keep(gathered);
         Ok(())
     }
 
-    /// Makes the meter of a source, if it has none: it begins where the history ends, so that no time is counted twice after a restart.
-    async fn prepare(&self, cx: &Context, source: &Arc<str>, now: Now) -> Result<(), Failure> {
+    /// Measures first: what was measured of each client is a part of the picture.
+    async fn take_poll(&self, arrived: &Arrived, polled: &Arc<Polled>, at: f64) -> Result<(), Failure> {
+        let (shared, now) = (&self.peers.0, self.peers.now());
+        points::STATE_BEFORE_SWAP.pass().await?;
+        let (gathered, rates) = measure_poll(&mut lock(&shared.meters), &arrived.source, polled, at, now);
+        let pictures = shared.pictures.load();
+        let before = pictures.newest(PictureKind::Polled, Some(&arrived.source), now);
+        // By our clock, which may have leapt back since.
+        let timestamp = before.map_or(0, |before| before.timestamp).max(now.unix as u64);
+        let content = Content::Polled { told: polled.clone(), rates: Arc::new(rates) };
+        if !self.swap(arrived, PictureKind::Polled, timestamp, content, now) {
+            return Ok(());
+        }
+        points::STATE_AFTER_SWAP.pass().await?;
+        self.keep(gathered);
+        Ok(())
+    }
+
+    /// Swaps in a picture for readers; counts it where it is refused.
+    fn swap(&self, arrived: &Arrived, kind: PictureKind, timestamp: u64, content: Content, now: Now) -> bool {
         let shared = &self.peers.0;
-        if lock(&shared.meters).windows.contains_key(source) {
+        let mut pictures = (*shared.pictures.load_full()).clone();
+        let from = Origin { source: &arrived.source, connection: arrived.connection };
+        match pictures.accept(from, kind, timestamp, content, now) {
+            Ok(arrival) => {
+                if arrival == Arrival::Clock {
+                    shared.counts.clock.fetch_add(1, Relaxed);
+                }
+                shared.pictures.store(Arc::new(pictures));
+                true
+            }
+            Err(refused) => {
+                shared.counts.fault(LineFault::Picture(refused.label()));
+                false
+            }
+        }
+    }
+
+    /// Makes the meter of a source, if it has none: it begins where the history ends, so that no time is counted twice after a restart.
+    async fn prepare(
+        &self,
+        cx: &Context,
+        source: &Arc<str>,
+        kind: PictureKind,
+        now: Now,
+    ) -> Result<(), Failure> {
+        let shared = &self.peers.0;
+        let key = (source.clone(), kind);
+        if lock(&shared.meters).windows.contains_key(&key) {
             return Ok(());
         }
         let (path, subject) = (shared.settings.history.clone(), Subject::Source(source.clone()));
@@ -141,7 +177,7 @@ impl PeerState {
             None
         });
         let meter = WindowMeter::new(source.clone(), until);
-        lock(&shared.meters).windows.insert(source.clone(), meter);
+        lock(&shared.meters).windows.insert(key, meter);
         Ok(())
     }
 
@@ -155,28 +191,24 @@ impl PeerState {
         let (shared, now) = (&self.peers.0, self.peers.now());
         let open = shared.open.all();
         let begun = open.iter().filter(|(number, _)| !self.open.contains_key(number));
-        let mut pictures = (*shared.pictures.load_full()).clone();
+        let before = shared.pictures.load_full();
+        let mut pictures = (*before).clone();
         // The ends first: who connects again within an interval is given one more for its picture.
         pictures.note_ends(|connection| open.contains_key(&connection), now);
         begun.for_each(|(_, source)| pictures.connected(source, now));
         let forgotten = pictures.forget(now);
-        // Also where nothing changed: time alone empties lists, and lists are written again only for another state.
-        shared.pictures.store(Arc::new(pictures));
+        // Readers write their lists again for other pictures.
+        if !pictures.is_still(&before) {
+            shared.pictures.store(Arc::new(pictures));
+        }
         self.open = open;
         let mut meters = lock(&shared.meters);
-        for source in forgotten {
-            meters.windows.remove(&source);
-            meters.declared.remove(&source);
-            meters.rates.remove(&source);
-        }
+        forgotten.iter().for_each(|source| meters.forget(source));
         if now.steady - self.totalled < TOTAL_EVERY {
             return;
         }
         self.totalled = now.steady;
-        meters.rates.retain(|_, (_, at)| now.steady - *at <= RATE_LIVES);
-        // While nothing is measured, nothing is known: a gap, and not 0.
-        let total =
-            (!meters.rates.is_empty()).then(|| meters.rates.values().map(|(rate, _)| rate).sum::<f64>());
+        let total = meters.total(now);
         drop(meters);
         let sample = |rate: f64| Sample {
             timestamp: now.unix as i64,
@@ -213,20 +245,6 @@ impl Actor for PeerState {
         }
         Ok(())
     }
-}
-
-/// The kind of the picture of a message; `None` for a message that is none.
-fn picture_kind(kind: MessageKind) -> Option<PictureKind> {
-    Some(match kind {
-        MessageKind::Miners => PictureKind::Miners,
-        MessageKind::Connections => PictureKind::Connections,
-        MessageKind::Balance => PictureKind::Balance,
-        MessageKind::Proxy => PictureKind::ProxyStatus,
-        MessageKind::Pool => PictureKind::PoolStatus,
-        MessageKind::Heartbeat => PictureKind::Heartbeat,
-        MessageKind::Metrics => PictureKind::Metrics,
-        MessageKind::Quote | MessageKind::Retired => return None,
-    })
 }
 
 /// The end of what the history has of a source, in Unix seconds, as far back as a window can reach.

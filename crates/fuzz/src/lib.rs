@@ -14,6 +14,7 @@
 
 mod configuration;
 mod failure_points;
+mod peers;
 mod refused;
 mod retry_after;
 mod text;
@@ -39,6 +40,7 @@ pub static TARGETS: &[Target] = &[
     Target { name: "ledger", run: text::ledger },
     Target { name: "logs", run: text::logs },
     Target { name: "names", run: text::name },
+    Target { name: "peers", run: peers::lines },
     Target { name: "retry_after", run: retry_after::header },
     Target { name: "urls", run: text::url },
 ];

@@ -1,4 +1,4 @@
-//! An HTTP client that posts a JSON text and reads an answer of limited size.
+//! An HTTP client that posts a JSON text, or asks for one, and reads an answer of limited size.
 //!
 //! It follows no redirects, reuses connections, and reads the system's certificate authorities at the first request by TLS.
 //!
@@ -15,8 +15,8 @@ use std::time::{Duration, SystemTime};
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
-use hyper::http::uri::Scheme;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use hyper::http::{request, uri::Scheme};
 use hyper::{HeaderMap, Request, Response, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -147,6 +147,15 @@ impl HttpClient {
         self.send(target, json, Some(key), max_answer).await
     }
 
+    /// Asks for a JSON text and returns the answer, whose body may have at most `max_answer` bytes.
+    ///
+    /// # Errors
+    /// As [`Self::post`].
+    pub async fn get(&self, target: &HttpTarget, max_answer: usize) -> Result<Answer, HttpError> {
+        let request = Request::get(&target.uri).header(ACCEPT, "application/json");
+        self.request(target, request, String::new(), max_answer).await
+    }
+
     async fn send(
         &self,
         target: &HttpTarget,
@@ -155,13 +164,23 @@ impl HttpClient {
         max_answer: usize,
     ) -> Result<Answer, HttpError> {
         let mut request = Request::post(&target.uri).header(CONTENT_TYPE, "application/json");
-        if let Some(authorization) = &target.authorization {
-            request = request.header(AUTHORIZATION, authorization);
-        }
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }
-        let request = request.body(Full::from(json)).map_err(HttpError::Request)?;
+        self.request(target, request, json, max_answer).await
+    }
+
+    async fn request(
+        &self,
+        target: &HttpTarget,
+        mut request: request::Builder,
+        body: String,
+        max_answer: usize,
+    ) -> Result<Answer, HttpError> {
+        if let Some(authorization) = &target.authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        let request = request.body(Full::from(body)).map_err(HttpError::Request)?;
         let response = match target.uri.scheme() == Some(&Scheme::HTTPS) {
             true => self.secure().await?.request(request),
             false => self.plain.request(request),

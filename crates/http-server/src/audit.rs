@@ -7,9 +7,8 @@ use std::{
     time::{Instant, SystemTime},
 };
 
+use ports::Bucket;
 use serde::Serialize;
-
-use crate::rate::Bucket;
 
 /// The entries that are kept.
 const KEPT: usize = 1_000;

@@ -2,6 +2,7 @@
 
 use std::{fmt, io, sync::Arc};
 
+use ports::{BadCertificate, chain};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -10,8 +11,6 @@ use rustls::{
 };
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
-
-use crate::tls::{BadCertificate, chain};
 
 /// A connection to a port with TLS failed.
 #[derive(Debug, thiserror::Error)]

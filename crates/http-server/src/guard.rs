@@ -19,6 +19,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use errors::sanitise;
+use ports::Rates;
 use tokio::time::timeout;
 
 use crate::{
@@ -28,7 +29,6 @@ use crate::{
     http::Peer,
     limits::Limits,
     origin::{self, Foreign},
-    rate::Rates,
     tokens::{Role, Tokens},
 };
 

@@ -8,6 +8,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use ports::Tls;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -18,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     accept::{FINISH_WITHIN, accept},
     limits::Limits,
-    tls::Tls,
 };
 
 /// The address of the client, an extension of each request.
@@ -51,7 +51,7 @@ async fn serve(
     // Fails only if the connection is already closed, which is found below.
     let _ = stream.set_nodelay(true);
     let Some(tls) = tls else { return serve_on(stream, peer, router, limits, stop).await };
-    let handshake = timeout(limits.head_within, tls.acceptor().accept(stream));
+    let handshake = timeout(limits.head_within, tls.accept(stream));
     // A client that does not finish the handshake, or that speaks no TLS, is no event for an operator. A stop waits for none.
     if let Some(Ok(Ok(stream))) = stop.run_until_cancelled(handshake).await {
         serve_on(stream, peer, router, limits, stop).await;

@@ -1,4 +1,4 @@
-//! What every TCP and HTTP port of the product shares.
+//! What every HTTP port of the product shares. TLS and rates are those of every port (`ports`).
 //!
 //! **Invariant:** it knows no path, setting or file, and no handler sees a request that the guard refuses.
 //!
@@ -19,8 +19,6 @@ mod guard;
 mod http;
 mod limits;
 mod origin;
-mod rate;
-mod tls;
 mod tokens;
 
 pub use accept::accept;
@@ -30,5 +28,4 @@ pub use error::{ApiError, Shape};
 pub use guard::{Access, Caller, Guard, RequestId, guarded};
 pub use http::{Peer, serve_http};
 pub use limits::Limits;
-pub use tls::{BadCertificate, Tls, expires};
 pub use tokens::{BadTokens, Role, SHORTEST, Tokens, tokens_of};

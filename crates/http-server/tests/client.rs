@@ -7,7 +7,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http_server::{ConnectError, Tls, connect, expires};
+use http_server::{ConnectError, connect};
+use ports::{Pem, Tls, expires};
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use rustls::{
     ServerConfig,
@@ -124,5 +125,5 @@ fn the_end_of_the_first_certificate_is_read() {
     assert!(expires(late.as_bytes()).is_some_and(|end| end > SystemTime::now()));
     assert_eq!(expires(b"no PEM"), None);
     // Such a certificate can be used all the same: an operator decides when it is replaced.
-    assert!(Tls::new(ended.as_bytes(), key.as_bytes()).is_ok());
+    assert!(Tls::http(Pem::new(ended.as_bytes(), key.as_bytes())).is_ok());
 }

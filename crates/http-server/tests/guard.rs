@@ -8,9 +8,8 @@ use axum::{
     body::Bytes,
     routing::{get, post},
 };
-use http_server::{
-    Access, ApiError, Audit, Guard, Limits, RequestId, Role, Tls, Tokens, guarded, serve_http,
-};
+use http_server::{Access, ApiError, Audit, Guard, Limits, RequestId, Role, Tokens, guarded, serve_http};
+use ports::{Pem, Tls};
 use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -347,16 +346,16 @@ async fn a_probe_is_answered_while_others_hold_all_connections() {
 #[tokio::test]
 async fn a_certificate_is_replaced_while_the_port_is_open() {
     let (one, other) = (Certificate::new(), Certificate::new());
-    let tls = Tls::new(one.pem.as_bytes(), one.key.as_bytes()).unwrap();
+    let tls = Tls::http(Pem::new(one.pem.as_bytes(), one.key.as_bytes())).unwrap();
     let port = Port::start(Limits::default(), Tokens::default(), Some(tls.clone())).await;
     let request = "GET /shown HTTP/1.1\r\nHost: localhost";
     let kept = one.connect(port.address).await.expect("trusted");
     assert!(other.connect(port.address).await.is_err());
     // Neither a bad certificate nor a key of another one changes anything.
-    assert!(tls.replace(b"no PEM", one.key.as_bytes()).is_err());
-    assert!(tls.replace(other.pem.as_bytes(), one.key.as_bytes()).is_err());
+    assert!(tls.replace(Pem::new(b"no PEM", one.key.as_bytes())).is_err());
+    assert!(tls.replace(Pem::new(other.pem.as_bytes(), one.key.as_bytes())).is_err());
     assert!(one.connect(port.address).await.is_ok());
-    tls.replace(other.pem.as_bytes(), other.key.as_bytes()).unwrap();
+    tls.replace(Pem::new(other.pem.as_bytes(), other.key.as_bytes())).unwrap();
     assert!(one.connect(port.address).await.is_err());
     let stream = other.connect(port.address).await.expect("trusted");
     assert_eq!(ask_on(stream, request, b"").await.body, "shown");
@@ -372,7 +371,7 @@ async fn a_certificate_is_replaced_while_the_port_is_open() {
 #[tokio::test(start_paused = true)]
 async fn a_stop_does_not_wait_for_a_client_that_never_ends_its_handshake() {
     let one = Certificate::new();
-    let tls = Tls::new(one.pem.as_bytes(), one.key.as_bytes()).unwrap();
+    let tls = Tls::http(Pem::new(one.pem.as_bytes(), one.key.as_bytes())).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();

@@ -5,12 +5,12 @@ pub const MAX_LINE: usize = 8 << 20;
 /// A line of so many times the limit without an end closes its connection.
 pub const ENDLESS: usize = 4;
 /// What is kept for the next line, in bytes. A thousand idle connections must not hold a thousand large buffers.
-const KEPT: usize = 64 << 10;
+const KEPT: usize = 4 << 10;
 
 /// Finds the lines in the bytes of a connection, wherever packets split them.
 ///
 /// Lines end with LF or CRLF. Empty ones are passed over. A line over the limit is counted and skipped: of it no byte is
-/// kept. Memory stays below the limit and 64 KiB.
+/// kept. Memory stays below the limit, and between two lines below 4 KiB.
 ///
 /// ```
 /// use peer_snapshots::{Frame, Framer, MAX_LINE};

@@ -3,8 +3,9 @@
 //!
 //! A sender tells who is connected, as a whole, every few seconds. [`Message`] has every message, in both generations of
 //! the format; [`read()`] tells them apart by their required fields, and its error names the field. [`Framer`] finds the
-//! lines in the bytes of a connection. [`readers`] has the answers that dashboards expect. With the feature `sender`,
-//! `Sender` keeps the newest pictures and sends them.
+//! lines in the bytes of a connection. [`polled`] has the answers of applications that are asked by HTTP instead. [`readers`]
+//! has the answers that dashboards expect. With the feature `sender`, `Sender` keeps the newest pictures and sends them; with
+//! `tls` it speaks TLS, and may show a certificate (`ClientTls`).
 //!
 //! **Invariant:** reading keeps no more than one line, believes no number that it has not checked, and no error contains text
 //! of the sender. The sender never blocks its host, never queues a picture, and needs no runtime.
@@ -13,6 +14,7 @@
 
 mod framer;
 mod message;
+pub mod polled;
 mod read;
 pub mod readers;
 mod repeated;
@@ -30,7 +32,9 @@ pub use message::{
     ProxyStatus, QuoteCreated, Retired, Service, ServiceType, Tagging, UpstreamPool,
 };
 pub use read::read;
+#[cfg(feature = "tls")]
+pub use sender::{BadTls, ClientTls};
 #[cfg(feature = "sender")]
 pub use sender::{Destination, Secret, Sender, SenderCounts};
 pub use unreadable::{Reason, Unreadable};
-pub use wire::{LARGEST_RATE, LONGEST_TEXT};
+pub use wire::{Known, LARGEST_RATE, LONGEST_TEXT};

@@ -117,7 +117,7 @@ pub fn read(line: &[u8]) -> Result<Message, Unreadable> {
 }
 
 /// Parses a text as a whole.
-fn parse<T: Wire>(text: &str, trail: &Trail) -> serde_json::Result<T> {
+pub(crate) fn parse<T: Wire>(text: &str, trail: &Trail) -> serde_json::Result<T> {
     let mut parser = serde_json::Deserializer::from_str(text);
     let value = Seed::<T>::new(trail).deserialize(&mut parser)?;
     parser.end()?;

@@ -3,11 +3,13 @@
 //! An answer that a reader can't parse is dropped, and its page keeps the picture before. So an address in the statistics is
 //! always a text, a service type has no blank, `connected_at` is not negative, and no time is ahead of our clock.
 
+mod polled;
+
 use serde::Serialize;
 
 use crate::{
     BalanceUpdate, ConnectionInfo, ConnectionType, Heartbeat, MinerInfo, MinerSnapshot, PoolProxy,
-    PoolStatus, ProxyMiner, ProxyStatus, Service, ServiceType, wire::write_rate,
+    PoolStatus, ProxyMiner, ProxyStatus, Service, ServiceType, polled::Telemetry, wire::write_rate,
 };
 
 /// How an answer is made: our clock, and what is shown of addresses.
@@ -62,6 +64,34 @@ impl View<'_> {
     }
 }
 
+/// What both forms of a miner tell.
+struct Told<'a> {
+    id: u32,
+    name: &'a str,
+    address: Option<&'a str>,
+    hashrate: f64,
+    shares_submitted: u64,
+    connected_at: i64,
+}
+
+impl<'a> From<&'a ProxyMiner> for Told<'a> {
+    fn from(miner: &'a ProxyMiner) -> Self {
+        let ProxyMiner { name, id, address, hashrate, shares_submitted, connected_at } = miner;
+        let (id, hashrate, shares_submitted, connected_at) =
+            (*id, *hashrate, *shares_submitted, *connected_at);
+        Self { id, name, address: address.as_deref(), hashrate, shares_submitted, connected_at }
+    }
+}
+
+impl<'a> From<&'a MinerInfo> for Told<'a> {
+    fn from(miner: &'a MinerInfo) -> Self {
+        let MinerInfo { downstream_id, name, address, hashrate, shares_submitted, connected_at } = miner;
+        let (id, hashrate, shares_submitted, connected_at) =
+            (*downstream_id, *hashrate, *shares_submitted, *connected_at);
+        Self { id, name, address: address.as_deref(), hashrate, shares_submitted, connected_at }
+    }
+}
+
 /// `/api/stats` of a proxy: its status, for strict readers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ProxyStats {
@@ -102,23 +132,29 @@ pub struct StatsMiner {
     pub connected_at: u64,
 }
 
+impl StatsMiner {
+    fn of<'a>(miner: impl Into<Told<'a>>, view: &View<'_>) -> Self {
+        let miner = miner.into();
+        Self {
+            name: miner.name.to_owned(),
+            id: miner.id,
+            address: view.text(miner.address),
+            hashrate: miner.hashrate,
+            shares_submitted: miner.shares_submitted,
+            connected_at: view.signed_time(miner.connected_at),
+        }
+    }
+}
+
 impl ProxyStats {
     /// The statistics of a status.
     #[must_use]
     pub fn of(status: &ProxyStatus, view: &View<'_>) -> Self {
-        let miner = |miner: &ProxyMiner| StatsMiner {
-            name: miner.name.clone(),
-            id: miner.id,
-            address: view.text(miner.address.as_deref()),
-            hashrate: miner.hashrate,
-            shares_submitted: miner.shares_submitted,
-            connected_at: view.signed_time(miner.connected_at),
-        };
         let pool = status.upstream_pool.as_ref();
         Self {
             ehash_balance: status.ehash_balance,
             upstream_pool: pool.map(|pool| StatsPool { address: view.text(pool.address.as_deref()) }),
-            downstream_miners: status.downstream_miners.iter().map(miner).collect(),
+            downstream_miners: status.downstream_miners.iter().map(|one| StatsMiner::of(one, view)).collect(),
             blockchain_network: status.blockchain_network.clone(),
             timestamp: view.time(status.timestamp),
         }
@@ -127,17 +163,9 @@ impl ProxyStats {
     /// The statistics of a picture in the enum form, which knows neither chain nor pool; with the balance that came beside it.
     #[must_use]
     pub fn of_snapshot(picture: &MinerSnapshot, balance: Option<BalanceUpdate>, view: &View<'_>) -> Self {
-        let miner = |miner: &MinerInfo| StatsMiner {
-            name: miner.name.clone(),
-            id: miner.downstream_id,
-            address: view.text(miner.address.as_deref()),
-            hashrate: miner.hashrate,
-            shares_submitted: miner.shares_submitted,
-            connected_at: view.signed_time(miner.connected_at),
-        };
         Self {
             ehash_balance: balance.map(|balance| balance.balance).unwrap_or_default(),
-            downstream_miners: picture.miners.iter().map(miner).collect(),
+            downstream_miners: picture.miners.iter().map(|one| StatsMiner::of(one, view)).collect(),
             timestamp: view.time(picture.timestamp),
             ..Self::default()
         }
@@ -273,6 +301,9 @@ pub struct MinerEntry {
     /// Its address; absent where it is redacted or not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
+    /// Where its management answers; absent likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub management_address: Option<String>,
     /// Its declared rate, in H/s.
     #[serde(serialize_with = "write_rate")]
     pub hashrate: f64,
@@ -283,6 +314,9 @@ pub struct MinerEntry {
     pub shares_submitted: u64,
     /// When it connected, in Unix seconds.
     pub connected_at: u64,
+    /// What it tells of itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub telemetry: Option<Telemetry>,
     /// The source that told of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
@@ -292,29 +326,26 @@ impl MinerEntry {
     /// The entry of a miner in a status.
     #[must_use]
     pub fn of(miner: &ProxyMiner, view: &View<'_>) -> Self {
-        Self {
-            name: miner.name.clone(),
-            id: miner.id,
-            address: view.optional(miner.address.as_deref()),
-            hashrate: miner.hashrate,
-            measured_hashrate: None,
-            shares_submitted: miner.shares_submitted,
-            connected_at: view.signed_time(miner.connected_at),
-            source: None,
-        }
+        Self::told(miner.into(), view)
     }
 
     /// The entry of a miner in the enum form.
     #[must_use]
     pub fn of_info(miner: &MinerInfo, view: &View<'_>) -> Self {
+        Self::told(miner.into(), view)
+    }
+
+    fn told(miner: Told<'_>, view: &View<'_>) -> Self {
         Self {
-            name: miner.name.clone(),
-            id: miner.downstream_id,
-            address: view.optional(miner.address.as_deref()),
+            name: miner.name.to_owned(),
+            id: miner.id,
+            address: view.optional(miner.address),
+            management_address: None,
             hashrate: miner.hashrate,
             measured_hashrate: None,
             shares_submitted: miner.shares_submitted,
             connected_at: view.signed_time(miner.connected_at),
+            telemetry: None,
             source: None,
         }
     }

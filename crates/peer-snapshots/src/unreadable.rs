@@ -15,7 +15,7 @@ pub struct Unreadable {
     pub reason: Reason,
     /// The message that the line seems to be, if that is known.
     pub message: Option<&'static str>,
-    /// The path of the field, for example `miners[3].hashrate`; empty for the line itself.
+    /// The path of the field, for example `miners[3].hashrate`; empty for the text itself.
     pub field: String,
     /// What the field may be, if that is known.
     pub expected: Option<&'static str>,
@@ -26,7 +26,7 @@ fn about(message: Option<&'static str>) -> String {
 }
 
 fn place(field: &str) -> String {
-    if field.is_empty() { "the line ".to_owned() } else { format!("`{field}` ") }
+    if field.is_empty() { "it ".to_owned() } else { format!("`{field}` ") }
 }
 
 fn says(reason: Reason, expected: Option<&'static str>) -> String {

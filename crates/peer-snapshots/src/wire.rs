@@ -67,7 +67,7 @@ const RATE: &str = "a number from 0 to 1e30";
 
 /// Whether the expected value is a number.
 pub(crate) fn is_number(expected: &str) -> bool {
-    expected == WHOLE || expected == RATE
+    [WHOLE, RATE, A_NUMBER].contains(&expected)
 }
 
 /// Reads a whole number of a type that can hold it.
@@ -146,6 +146,57 @@ impl Visitor<'_> for Rate<'_> {
     fn visit_unit<E: Error>(self) -> Result<f64, E> {
         // The form in which serde_json writes a number that is not finite.
         refuse(Problem::OutOfRange(RATE), self.0)
+    }
+}
+
+/// A rate or a sum, if it is known: a number that can be none (negative, too large, not finite) and null are not.
+///
+/// For texts in which one odd number must not cost all others.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Known(pub Option<f64>);
+
+/// What may stand where a rate is expected that may not be known.
+const A_NUMBER: &str = "a number or null";
+
+impl Wire for Known {
+    fn read<'de, D: Deserializer<'de>>(input: D, trail: &Trail) -> Result<Self, D::Error> {
+        expecting(A_NUMBER, trail, input.deserialize_any(MaybeRate))
+    }
+}
+
+/// Reads a rate, or that it is not known.
+struct MaybeRate;
+
+impl Visitor<'_> for MaybeRate {
+    type Value = Known;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(A_NUMBER)
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Known, E> {
+        // Turns -0 into 0.
+        Ok(Known((0.0..=LARGEST_RATE).contains(&number).then_some(number + 0.0)))
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Known, E> {
+        Ok(Known(Some(number as f64)))
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Known, E> {
+        self.visit_f64(number as f64)
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Known, E> {
+        Ok(Known(None))
+    }
+}
+
+/// Writes a number that may not be known: null then.
+pub(crate) fn write_known<S: Serializer>(known: &Option<Known>, output: S) -> Result<S::Ok, S::Error> {
+    match known.and_then(|known| known.0) {
+        Some(number) => output.serialize_f64(number),
+        None => output.serialize_none(),
     }
 }
 

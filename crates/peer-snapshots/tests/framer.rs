@@ -50,7 +50,7 @@ fn a_line_of_four_times_the_limit_without_an_end_closes_the_connection() {
 
 #[test]
 fn a_framer_keeps_at_most_one_line_and_little_after_it() {
-    const LITTLE: usize = 64 << 10;
+    const LITTLE: usize = 4 << 10;
     let mut framer = Framer::new(MAX_LINE);
     let packet = vec![b'1'; 64 << 10];
     // The longest line that is kept, and then one that is skipped.

@@ -90,6 +90,25 @@ fn messages_arrive_with_the_secret_as_the_first_line() {
 }
 
 #[test]
+fn a_host_with_several_addresses_says_which_one_it_sends_from() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut destination = Destination::new(listener.local_addr().unwrap().to_string());
+    destination.from = Some([127, 0, 0, 9].into());
+    let sender = Sender::start(destination).unwrap();
+    sender.send(heartbeat(1));
+    let mut receiver = accept(&listener);
+    assert_eq!(receiver.get_ref().peer_addr().unwrap().ip().to_string(), "127.0.0.9");
+    assert_eq!(message(&mut receiver), heartbeat(1));
+    // An address that this host does not have is a failure, which is counted and tried again.
+    let mut destination = Destination::new(listener.local_addr().unwrap().to_string());
+    destination.from = Some([192, 0, 2, 1].into());
+    let sender = Sender::start(destination).unwrap();
+    sender.send(heartbeat(1));
+    wait_until("a failure", || sender.counts().failures > 0);
+    assert!(!sender.is_connected());
+}
+
+#[test]
 fn while_the_receiver_is_away_only_the_newest_picture_waits() {
     // A port that refuses connections until the receiver is there.
     let address = free_address();

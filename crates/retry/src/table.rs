@@ -89,6 +89,8 @@ table! {
         "A sender of pictures connects again after it lost its receiver."
     PEER_HISTORY: s(1) => s(30), Double, UNLIMITED;
         "The history of peers is opened, or written, again after that failed."
+    PEER_POLL: ms(500) => s(60), None, UNLIMITED;
+        "An application that could not be polled is asked again; at most its interval."
 
     // Alerts.
     WEBHOOK: s(1) => s(60), Quarter, 10;

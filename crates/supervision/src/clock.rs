@@ -5,7 +5,7 @@
 //! process, a machine that slept): nobody's deadline may end meanwhile. It touches nothing else.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     future::poll_fn,
     sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak},
@@ -117,6 +117,8 @@ struct ManualState {
     frozen: Duration,
     next_key: u64,
     sleepers: BTreeMap<(Duration, u64), Waker>,
+    /// Those that were woken and have not gone on.
+    woken: BTreeSet<(Duration, u64)>,
     on_move: Vec<Weak<OnMove>>,
 }
 
@@ -241,7 +243,9 @@ impl Clock {
             let limit = state.elapsed;
             // Keys begin with the deadline, so everything before the next nanosecond is due.
             let later = state.sleepers.split_off(&(limit + Duration::from_nanos(1), 0));
-            std::mem::replace(&mut state.sleepers, later)
+            let due = std::mem::replace(&mut state.sleepers, later);
+            state.woken.extend(due.keys());
+            due
         };
         // Outside of the lock: both may use the clock. The hooks first: who is woken then sees what they did.
         let hooks: Vec<_> = manual.lock().on_move.iter().filter_map(Weak::upgrade).collect();
@@ -256,6 +260,16 @@ impl Clock {
         match &self.0 {
             Source::System => 0,
             Source::Manual(manual) => manual.lock().sleepers.len(),
+        }
+    }
+
+    /// The number of tasks whose sleep on this manual clock is over, and that have not gone on; 0 for a system clock. A test that moves the
+    /// clock in steps waits until there are none, so that what is periodic is done at each step.
+    #[must_use]
+    pub fn woken(&self) -> usize {
+        match &self.0 {
+            Source::System => 0,
+            Source::Manual(manual) => manual.lock().woken.len(),
         }
     }
 
@@ -298,7 +312,9 @@ impl Manual {
             (state.elapsed.saturating_add(duration), state.next_key)
         };
         let _forget = OnDrop(|| {
-            self.lock().sleepers.remove(&(deadline, key));
+            let mut state = self.lock();
+            state.sleepers.remove(&(deadline, key));
+            state.woken.remove(&(deadline, key));
         });
         poll_fn(|cx| {
             let mut state = self.lock();
@@ -440,5 +456,24 @@ mod tests {
         sleeper.abort();
         assert!(sleeper.await.is_err());
         assert_eq!(clock.sleepers(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_sleeper_is_woken_until_it_goes_on_or_is_dropped() {
+        let clock = Clock::manual(Duration::ZERO);
+        let second = Duration::from_secs(1);
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let [mut goes_on, mut is_dropped, mut sleeps] =
+            [1, 1, 2].map(|many| Box::pin(clock.sleep(second * many)));
+        for sleeper in [&mut goes_on, &mut is_dropped, &mut sleeps] {
+            assert!(sleeper.as_mut().poll(&mut context).is_pending());
+        }
+        assert_eq!(clock.woken(), 0);
+        clock.advance(second);
+        assert_eq!((clock.woken(), clock.sleepers()), (2, 1));
+        assert!(goes_on.as_mut().poll(&mut context).is_ready());
+        assert_eq!(clock.woken(), 1);
+        drop(is_dropped);
+        assert_eq!((clock.woken(), clock.sleepers()), (0, 1));
     }
 }

@@ -21,12 +21,14 @@
 //! | [`generated_node`] | a node of generated blocks, for chains that `anvil` would mine too slowly |
 //! | [`rpc_proxy`] | a JSON-RPC proxy in front of the node, whose answers fail, lag, are wrong or are held back |
 //! | [`relayer_server`] | a relayer that writes down each call, and answers as it is told |
+//! | [`sri_app`] | a Stratum V2 application that is polled over HTTP: its state, and how it answers |
 //! | [`producers`] | epochs, submissions and batches as the producers write them, with the truth of what was written |
 //! | [`contents`] | the contents of a Redis, to compare what two runs have left |
 //! | [`dice`] | random numbers from a seed |
 //! | [`fuzz`] | a kept corpus, and the inputs that a seed makes of it |
 //! | [`wait`] | waiting for a condition in a test |
 //! | [`collector`] | the submissions that collectors write for a block |
+//! | [`peers`] | senders of pictures of connected peers, with the truth of what they sent, and how they misbehave |
 //! | [`world`] | a chain with random events, and the submissions at its blocks |
 //!
 //! Only [`contents`], [`fuzz`], [`wait`] and [`world`] panic; everything else returns errors, since the demo uses it too.
@@ -45,6 +47,7 @@ pub mod fuzz;
 pub mod generated_node;
 mod hold;
 mod local_port;
+pub mod peers;
 mod process;
 pub mod producers;
 pub mod proxy;
@@ -53,6 +56,7 @@ pub mod relayer_server;
 mod replication;
 pub mod rpc_proxy;
 pub mod sentinels;
+pub mod sri_app;
 pub mod tls;
 #[cfg(feature = "certificates")]
 pub mod tls_front;
@@ -75,6 +79,7 @@ pub use redis_server::{RedisServer, RedisServerBuilder, RedisServerError};
 pub use relayer_server::{RelayerAnswer, RelayerCall, RelayerServer};
 pub use rpc_proxy::{RpcFault, RpcProxy};
 pub use sentinels::Sentinels;
+pub use sri_app::{SriAnswer, SriApp, SriChannel, SriClient, SriMiner, SriState};
 pub use tls::Tls;
 #[cfg(feature = "certificates")]
 pub use tls_front::TlsFront;

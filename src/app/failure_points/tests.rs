@@ -104,6 +104,7 @@ fn every_failure_point_is_passed_by_an_actor_of_the_full_configuration() {
         ("STATE_TRACKER__INDEX__ENABLED", "true"),
         ("STATE_TRACKER__INDEX__NAMESPACED", "true"),
         ("STATE_TRACKER__PEERS__HISTORY", "peers.db"),
+        ("STATE_TRACKER__PEERS__SOURCES", "pool=http://127.0.0.1:2"),
     ]);
     for point in tables::failure_points() {
         assert!(passing(point, "", &all).is_ok_and(|actors| !actors.is_empty()), "{}", point.name);

@@ -40,6 +40,21 @@ fn values_of_the_wrong_kind_or_size_are_refused() {
         ("peers.networks = '10.0.0.0/33'", "networks such as"),
         ("peers.names = '10.0.0.7'", "addresses with names"),
         ("peers.names = '10.0.0.7=two words'", "addresses with names"),
+        ("peers.sources = 'pool=http://10.0.0.8'", "a list of applications"),
+        ("peers.sources = ['http://10.0.0.8']", "a `=` before its URL"),
+        ("peers.sources = ['two words=http://10.0.0.8']", "its name has other characters"),
+        ("peers.sources = ['pool=10.0.0.8:3000']", "does not begin with http:// or https://"),
+        ("peers.sources = ['pool=http://10.0.0.8/?key=1']", "or has a query"),
+        ("peers.sources = ['pool=http://10.0.0.8;interval=5']", "no duration of 1s to 1m"),
+        ("peers.sources = ['pool=http://10.0.0.8;interval=2m']", "no duration of 1s to 1m"),
+        ("peers.sources = ['pool=http://10.0.0.8;every=5s']", "something else than one interval"),
+        (
+            "peers.sources = ['pool=http://10.0.0.8;interval=5s;interval=6s']",
+            "something else than one interval",
+        ),
+        ("peers.sources = ['pool=http://10.0.0.8;ca_file=/nowhere']", "its ca_file: No such file"),
+        ("peers.sources = ['a=http://10.0.0.8', 'a=http://10.0.0.9']", "another item has its name"),
+        ("peers.sources = ['a=http://10.0.0.8']\npeers.names = '10.0.0.8=a'", "other names than peers.names"),
         ("peers.keep_samples = '31d'", "peers.keep_minutes"),
         ("mailbox.capacity = 0", "a number of messages, 1 to"),
         ("mailbox.max_attempts = -3", "1 to 100"),
@@ -391,6 +406,51 @@ fn tls_at_the_metrics_port_needs_a_certificate() {
     assert_eq!(http.local_url("/readyz"), "https://127.0.0.1:9094/readyz");
     let http = from_env(&files).unwrap().config.http;
     assert_eq!(http.local_url("/readyz"), "http://127.0.0.1:9094/readyz");
+}
+
+#[test]
+fn tls_with_senders_needs_certificate_and_key_and_their_certificates_need_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = testkit::Authority::new("ours").unwrap();
+    let identity = authority.server().unwrap();
+    let setting = |name, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        (format!("STATE_TRACKER__PEERS__{name}"), path.display().to_string())
+    };
+    let cert = setting("CERT_FILE", &identity.certificate);
+    let key = setting("KEY_FILE", &identity.key);
+    let authorities = setting("CLIENT_CA_FILE", &authority.certificate());
+    let error = |set: &[&(String, String)]| {
+        let all: Vec<(&str, &str)> = set.iter().map(|(name, path)| (name.as_str(), path.as_str())).collect();
+        from_env(&all).map(|loaded| loaded.config.peers).map_err(|error| error.to_string())
+    };
+    assert_contains(
+        &error(&[&cert]).unwrap_err(),
+        &["peers.key_file", "must be set where peers.cert_file is set"],
+    );
+    assert_contains(
+        &error(&[&key]).unwrap_err(),
+        &["peers.cert_file", "must be set where peers.key_file is set"],
+    );
+    let needed = ["peers.client_ca_file", "must be empty without peers.cert_file and peers.key_file"];
+    assert_contains(&error(&[&authorities]).unwrap_err(), &needed);
+    let files = error(&[&cert, &key, &authorities]).unwrap().files().unwrap();
+    assert!(files.certificate.is_some() && files.client_authorities.is_some());
+    std::fs::write(&authorities.1, "none").unwrap();
+    let error = error(&[&cert, &key, &authorities]).unwrap_err();
+    assert_contains(&error, &["peers.client_ca_file", "it contains no certificate"]);
+}
+
+#[test]
+fn ports_for_senders_that_others_reach_have_a_note_unless_they_speak_tls() {
+    let open = [
+        ("STATE_TRACKER__PEERS__HISTORY", "peers.db"),
+        ("STATE_TRACKER__PEERS__POOL_ADDRESS", "0.0.0.0:9083"),
+    ];
+    let notes = from_env(&open).unwrap().notes;
+    assert_contains(&notes[0], &["peers.pool_address: 0.0.0.0:9083", "unencrypted", "peers.cert_file"]);
+    assert_eq!((notes.len(), from_env(&open[..1]).unwrap().notes.len()), (1, 0));
 }
 
 #[test]

@@ -95,6 +95,7 @@ fn a_password_that_is_too_short_to_be_hidden_is_told_and_not_shown() {
         ("REDIS_SENTINEL_PASSWORD", "zq9!x", "redis.sentinel_password"),
         ("REDIS_URL", "redis://me:zq9!x@host", "redis.url"),
         ("RPC_NODES", "https://me:zq9!x@host", "collector.nodes"),
+        ("STATE_TRACKER__PEERS__SOURCES", "pool=https://me:zq9!x@host", "peers.sources"),
     ] {
         let loaded = from_env(&[(variable, value)]).unwrap();
         let told: Vec<&String> =
@@ -158,4 +159,26 @@ fn errors_do_not_show_secrets_either() {
     }
     let told = only_problem(from_env(&[("STATE_TRACKER__REDIS__PASWORD", "hunter2")]));
     assert!(!told.contains("hunter2"), "{told}");
+}
+
+#[test]
+fn applications_that_are_polled_have_a_name_an_interval_and_authorities_and_are_never_shown() {
+    const VARIABLE: &str = "STATE_TRACKER__PEERS__SOURCES";
+    let text = "pool=https://me:hunter2@pool.example/base,proxy=http://[::1]:3001;interval=1500ms";
+    let loaded = from_env(&[(VARIABLE, text)]).unwrap();
+    let sources = loaded.config.peers.applications().unwrap();
+    let read: Vec<_> = sources.iter().map(|source| (&*source.name, source.interval.as_millis())).collect();
+    assert_eq!(read, [("pool", 5_000), ("proxy", 1_500)]);
+    assert_eq!(loaded.config.peers.application_names(), ["pool", "proxy"]);
+    assert!(loaded.config.secrets().contains(&"hunter2".to_owned()));
+    for told in [described(&loaded), loaded.to_json().to_string(), format!("{loaded:?} {sources:?}")] {
+        assert!(!told.contains("hunter2") && !told.contains("example"), "{told}");
+    }
+    for bad in
+        ["pool=ftp://hunter2@host", "hunter2", "pool=http://ok.example,hunter2", "hunter2!=http://ok.example"]
+    {
+        let told = only_problem(from_env(&[(VARIABLE, bad)]));
+        assert!(!told.contains("hunter2"), "{told}");
+        assert_contains(&told, &["peers.sources", VARIABLE, "***"]);
+    }
 }

@@ -38,7 +38,7 @@ fn health(path: &str, generation: u64) -> ActorHealth {
 
 /// Large numbers, all actors, the most findings and news, all of them long.
 struct Worst {
-    addresses: [String; 2],
+    addresses: [String; 3],
     following: ProgressSnapshot,
     seen: Datasets,
     actors: Vec<ActorHealth>,
@@ -53,6 +53,8 @@ impl Worst {
             paths.extend(["", "/aggregator", "/epoch-tracker"].map(|rest| format!("markets/{market}{rest}")));
             paths.push(format!("collector/batch-preparer/{market}"));
         }
+        // As many as the demo has; only one of them was restarted.
+        paths.extend((1..=8).map(|number| format!("peers/connections/connection-{number}")));
         paths.extend(
             ["notifier", "collector", "collector/block-fetcher", "collector/cleaner", "pruner"]
                 .map(str::to_owned),
@@ -70,6 +72,7 @@ impl Worst {
             addresses: [
                 "redis 127.0.0.1:65535   anvil 127.0.0.1:65535".to_owned(),
                 "http://127.0.0.1:65535/metrics   http://127.0.0.1:65535/health".to_owned(),
+                "http://127.0.0.1:65535/   senders 127.0.0.1:65535".to_owned(),
             ],
             following: ProgressSnapshot {
                 blocks: total,
@@ -77,7 +80,17 @@ impl Worst {
                 ..ProgressSnapshot::default()
             },
             seen: Datasets { summary: Some(summary), current_epoch: Some(current), ..Datasets::default() },
-            actors: paths.iter().enumerate().map(|(at, path)| health(path, at as u64 % 3)).collect(),
+            actors: paths
+                .iter()
+                .enumerate()
+                .map(|(at, path)| {
+                    let generation = match path.rsplit_once("/connection-") {
+                        Some((_, number)) => 1 + u64::from(number == "3"),
+                        None => at as u64 % 3,
+                    };
+                    health(path, generation)
+                })
+                .collect(),
             findings: (0..findings)
                 .map(|at| format!("market {}: {at} differs {}", MARKETS[0], "x".repeat(300)))
                 .collect(),
@@ -96,6 +109,7 @@ impl Worst {
             following: &self.following,
             nodes: "one of the two nodes lies now and then (seed 987654): 4711 lies, now it reports an old block as the newest",
             relayer: "the relayer has taken 41 calls; 12 of 60 attempts failed",
+            peers: "20 miners, 5 connections, measured 1.98 PH/s, stale proxy-c liar",
             markets: MARKETS.map(market).into(),
             actors: &self.actors,
             findings: self.findings.iter().map(String::as_str).collect(),
@@ -124,17 +138,21 @@ fn a_terminal_of_80_by_24_shows_the_totals_without_a_wrapped_line() {
         let handed = "  handed over: epochs 1  batches 987654  submissions 987654";
         assert_eq!(text.matches(handed).count(), 2, "{text}");
         if findings == 0 {
+            assert!(
+                text.contains("peers  20 miners, 5 connections, measured 1.98 PH/s, stale proxy-c"),
+                "{text}"
+            );
             assert!(text.contains("chain  head none") && text.contains("current epoch: 23000001"), "{text}");
             assert!(text.contains("crashing markets/0x9fE467…a6e0/aggregator at 4"), "{text}");
             assert!(text.contains("\nlistener                     backingoff"), "{text}");
-            assert!(text.contains(" of 16)  ") && text.contains("actor ("), "{text}");
+            assert!(text.contains(" of 17)  ") && text.contains("actor ("), "{text}");
         }
     }
 }
 
 #[test]
 fn a_terminal_of_200_by_60_shows_everything() {
-    let worst = Worst::new(20);
+    let worst = Worst::new(18);
     let lines = fitted(&worst.view(), 200, 59);
     assert_fits(&lines, 200, 59);
     assert_eq!(lines.len(), rows(&worst.view(), true).len());
@@ -145,7 +163,8 @@ fn a_terminal_of_200_by_60_shows_everything() {
         "stats:current",
         "handed over: epochs 1",
         "pruner",
-        "http",
+        "peers                    20 miners, 5 connections",
+        "senders 127.0.0.1:65535",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }

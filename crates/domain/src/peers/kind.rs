@@ -13,8 +13,10 @@ pub enum PictureKind {
     PoolStatus,
     /// The sign of life of a job declarator.
     Heartbeat,
-    /// What a proxy or a pool measured.
-    Metrics,
+    /// What a proxy measured of its miners.
+    ProxyMetrics,
+    /// What a pool measured of its proxies. A pool and a proxy at one address are one source.
+    PoolMetrics,
     /// The balance of a wallet. Sent when it changes, so its age says nothing.
     Balance,
     /// A picture that was polled.
@@ -45,24 +47,26 @@ impl List {
 
 impl PictureKind {
     /// All kinds.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Miners,
         Self::Connections,
         Self::ProxyStatus,
         Self::PoolStatus,
         Self::Heartbeat,
-        Self::Metrics,
+        Self::ProxyMetrics,
+        Self::PoolMetrics,
         Self::Balance,
         Self::Polled,
     ];
 
     /// What a source is expected to send again and again. It is fresh while the newest picture of each duty is. A sender
     /// that was upgraded sends another kind for the same duty.
-    pub(super) const DUTIES: [&[Self]; 5] = [
+    pub(super) const DUTIES: [&[Self]; 6] = [
         &[Self::Miners, Self::ProxyStatus],
         &[Self::Connections, Self::PoolStatus],
         &[Self::Heartbeat],
-        &[Self::Metrics],
+        &[Self::ProxyMetrics],
+        &[Self::PoolMetrics],
         &[Self::Polled],
     ];
 }

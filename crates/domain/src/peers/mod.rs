@@ -6,6 +6,7 @@
 //!
 //! Declared rates and measured work never meet: a sample has one or the other.
 
+mod address;
 mod interval;
 mod kind;
 mod pictures;

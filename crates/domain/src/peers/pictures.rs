@@ -126,14 +126,30 @@ impl<C> Held<C> {
         (now.steady - self.arrived).max(0.0)
     }
 
+    /// When its lists count as empty, by our steady clock.
+    fn emptied_at(&self) -> Option<f64> {
+        self.end.map(|end| end.at + self.interval.known().unwrap_or(UNKNOWN_INTERVAL))
+    }
+
+    /// After when it has been silent for too long, by our steady clock.
+    fn silent_after(&self, rules: &Rules) -> f64 {
+        let limit = self.interval.known().map_or(rules.stale_after, |interval| STALE_INTERVALS * interval);
+        self.arrived + limit
+    }
+
     fn is_emptied(&self, now: Now) -> bool {
-        let interval = self.interval.known().unwrap_or(UNKNOWN_INTERVAL);
-        self.end.is_some_and(|end| now.steady - end.at >= interval)
+        self.emptied_at().is_some_and(|at| now.steady >= at)
     }
 
     fn is_stale(&self, now: Now, rules: &Rules) -> bool {
-        let limit = self.interval.known().map_or(rules.stale_after, |interval| STALE_INTERVALS * interval);
-        self.is_emptied(now) || self.age(now) > limit
+        self.is_emptied(now) || now.steady > self.silent_after(rules)
+    }
+
+    /// When time alone changes how it is seen next, by our steady clock.
+    fn changes_at(&self, now: Now, rules: &Rules) -> Option<f64> {
+        let emptied = self.emptied_at().filter(|at| now.steady < *at);
+        let silent = Some(self.silent_after(rules)).filter(|at| now.steady <= *at);
+        emptied.into_iter().chain(silent).reduce(f64::min)
     }
 }
 
@@ -224,10 +240,11 @@ impl<C> Pictures<C> {
     /// Notes a new connection: pictures whose connection has ended are given one more interval for the next picture.
     pub fn connected(&mut self, source: &str, now: Now) {
         let Some(source) = self.sources.get_mut(source) else { return };
-        for held in Arc::make_mut(source).values_mut() {
-            if held.end.is_some_and(|end| !end.is_extended) && !held.is_emptied(now) {
-                held.end = Some(End { at: now.steady, is_extended: true });
-            }
+        let returns = |held: &Held<C>| held.end.is_some_and(|end| !end.is_extended) && !held.is_emptied(now);
+        // Not without need: it would copy what readers share.
+        if source.values().any(returns) {
+            let returned = Arc::make_mut(source).values_mut().filter(|held| returns(held));
+            returned.for_each(|held| held.end = Some(End { at: now.steady, is_extended: true }));
         }
     }
 
@@ -274,6 +291,20 @@ impl<C> Pictures<C> {
     #[must_use]
     pub fn has_seen_kind(&self, kind: PictureKind) -> bool {
         self.seen.contains(&kind)
+    }
+
+    /// Whether nothing was changed since this copy was made.
+    #[must_use]
+    pub fn is_still(&self, before: &Self) -> bool {
+        self.sources.len() == before.sources.len()
+            && self.sources.values().zip(before.sources.values()).all(|(one, other)| Arc::ptr_eq(one, other))
+    }
+
+    /// Until when these pictures are seen as they are now, by our steady clock: then time alone makes one stale or empty.
+    #[must_use]
+    pub fn same_until(&self, now: Now) -> f64 {
+        let held = self.sources.values().flat_map(|source| source.values());
+        held.filter_map(|held| held.changes_at(now, &self.rules)).fold(f64::INFINITY, f64::min)
     }
 
     /// The pictures that make up a list, in the order of their sources; those that are emptied are left out.

@@ -5,6 +5,8 @@ use std::fmt;
 
 use sha3::{Digest, Sha3_256};
 
+use super::address::{addresses, plain};
+
 /// How many bytes of the hash a pseudonym has.
 const LENGTH: usize = 8;
 
@@ -28,6 +30,22 @@ impl Pseudonyms {
         let hash = Sha3_256::new_with_prefix(self.key).chain_update(host(address)).finalize();
         let digits: String = hash.iter().take(LENGTH).map(|byte| format!("{byte:02x}")).collect();
         format!("peer-{digits}")
+    }
+
+    /// The text with a pseudonym in the place of each address; `None` if it has none. At most `longest` bytes of it.
+    #[must_use]
+    pub fn hide(&self, text: &str, longest: usize) -> Option<String> {
+        let places = addresses(text);
+        if places.is_empty() {
+            return None;
+        }
+        let mut hidden = text.to_owned();
+        // From the last one, so that the places before it stay where they are.
+        for place in places.into_iter().rev() {
+            hidden.replace_range(place.clone(), &self.of(&plain(&text[place])));
+        }
+        hidden.truncate(hidden.floor_char_boundary(longest));
+        Some(hidden)
     }
 }
 
@@ -73,6 +91,21 @@ mod tests {
         }
         assert_ne!(names.of("192.0.2.7"), names.of("192.0.2.8"));
         assert_ne!(names.of("192.0.2.7"), Pseudonyms::new([8; 32]).of("192.0.2.7"));
+    }
+
+    #[test]
+    fn addresses_within_a_name_are_hidden_and_other_names_stay() {
+        let names = Pseudonyms::new([7; 32]);
+        let (one, other) = (names.of("192.0.2.7"), names.of("2001:db8::1"));
+        for (text, expected) in [
+            ("192.0.2.7", Some(one.clone())),
+            ("rig@192.000.2.07:3333", Some(format!("rig@{one}:3333"))),
+            ("[2001:db8::1]/192.0.2.7", Some(format!("[{other}]/{one}"))),
+            ("bc1q.rig", None),
+        ] {
+            assert_eq!(names.hide(text, 256), expected, "{text}");
+        }
+        assert_eq!(names.hide(&"192.0.2.7 ".repeat(25), 256).map(|text| text.len()), Some(256));
     }
 
     #[test]

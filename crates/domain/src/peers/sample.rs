@@ -14,6 +14,8 @@ pub enum PeerKind {
     Extended,
     /// A standard channel of a polled source.
     Standard,
+    /// A miner without channels of its own, which a polled source translates for.
+    Translated,
 }
 
 /// What was measured of a peer, or what was declared for it.
@@ -50,6 +52,7 @@ impl Sample {
                     PeerKind::Pushed => f.write_str(name),
                     PeerKind::Extended => write!(f, "{name} (extended)"),
                     PeerKind::Standard => write!(f, "{name} (standard)"),
+                    PeerKind::Translated => write!(f, "{name} (translated)"),
                 }
             }
         }

@@ -45,13 +45,14 @@ pub struct SumMeter {
     source: Arc<str>,
     last: Option<Poll>,
     sums: HashMap<Channel, f64>,
+    rates: BTreeMap<u32, f64>,
 }
 
 impl SumMeter {
     /// A meter of a source. Its first poll measures nothing.
     #[must_use]
     pub fn new(source: Arc<str>) -> Self {
-        Self { source, last: None, sums: HashMap::new() }
+        Self { source, last: None, sums: HashMap::new(), rates: BTreeMap::new() }
     }
 
     /// Takes the sums of one poll.
@@ -68,6 +69,7 @@ impl SumMeter {
             passed.filter(|passed| (0.0..=LONGEST_GAP).contains(passed) && !self.has_restarted(poll));
         self.last = Some(poll);
         let before = std::mem::take(&mut self.sums);
+        self.rates.clear();
         // By name and kind: the least client id, and the work.
         let mut peers: BTreeMap<(String, PeerKind), (u32, f64)> = BTreeMap::new();
         for sum in sums.into_iter().filter(|sum| is_quantity(sum.work)) {
@@ -77,11 +79,20 @@ impl SumMeter {
             {
                 let peer = peers.entry((sum.name.to_owned(), sum.kind)).or_insert((sum.client_id, 0.0));
                 *peer = (peer.0.min(sum.client_id), peer.1 + (sum.work - before));
+                *self.rates.entry(sum.client_id).or_default() += sum.work - before;
             }
             self.sums.insert(channel, sum.work);
         }
         let Some(seconds) = seconds else { return Measured::default() };
+        self.rates.values_mut().for_each(|rate| *rate /= seconds);
         self.measured(peers, poll.at as u64, seconds)
+    }
+
+    /// The work a second of each client between the last two polls, by its number; clients of which nothing was measured are left
+    /// out.
+    #[must_use]
+    pub fn rates(&self) -> &BTreeMap<u32, f64> {
+        &self.rates
     }
 
     fn measured(

@@ -1,7 +1,7 @@
 //! The thread of a sender: it waits for a message, connects, writes, and repeats with growing pauses.
 
 use std::{
-    io::{self, ErrorKind, Read, Write},
+    io::{self, ErrorKind},
     net::{TcpStream, ToSocketAddrs},
     sync::{Arc, atomic::Ordering},
     thread,
@@ -10,7 +10,7 @@ use std::{
 
 use retry::{Attempts, table};
 
-use super::{destination::Destination, shared::Shared};
+use super::{destination::Destination, dial::dial, shared::Shared, stream::Stream};
 use crate::Message;
 
 /// How long a connection may take, for each address.
@@ -90,30 +90,41 @@ impl Worker {
         }
     }
 
-    fn connect(&mut self) -> io::Result<TcpStream> {
+    fn connect(&mut self) -> io::Result<Stream> {
         let mut last = io::Error::from(ErrorKind::NotFound);
         for address in self.destination.address.to_socket_addrs()?.take(MOST_ADDRESSES) {
-            match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
-                Ok(mut stream) => {
-                    stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
-                    // A message is one write; waiting for more would delay it.
-                    stream.set_nodelay(true)?;
-                    if let Some(secret) = &self.destination.secret {
-                        self.line.clear();
-                        self.line.extend_from_slice(secret.line());
-                        self.line.push(b'\n');
-                        stream.write_all(&self.line)?;
-                    }
-                    return Ok(stream);
-                }
+            let socket = dial(address, self.destination.from, CONNECT_TIMEOUT);
+            match socket.and_then(|socket| self.opened(socket)) {
+                Ok(stream) => return Ok(stream),
                 Err(error) => last = error,
             }
         }
         Err(last)
     }
 
+    /// Makes a connection ready for messages.
+    fn opened(&mut self, socket: TcpStream) -> io::Result<Stream> {
+        socket.set_write_timeout(Some(WRITE_TIMEOUT))?;
+        // A message is one write; waiting for more would delay it.
+        socket.set_nodelay(true)?;
+        #[cfg(feature = "tls")]
+        let mut stream = match &self.destination.tls {
+            Some(tls) => Stream::Secured(Box::new(tls.connect(socket)?)),
+            None => Stream::Plain(socket),
+        };
+        #[cfg(not(feature = "tls"))]
+        let mut stream = Stream::Plain(socket);
+        if let Some(secret) = &self.destination.secret {
+            self.line.clear();
+            self.line.extend_from_slice(secret.line());
+            self.line.push(b'\n');
+            stream.write(&self.line)?;
+        }
+        Ok(stream)
+    }
+
     /// Writes messages until the sender is dropped (`Ok`) or the connection fails.
-    fn serve(&mut self, mut stream: TcpStream) -> io::Result<()> {
+    fn serve(&mut self, mut stream: Stream) -> io::Result<()> {
         while self.wait_for_message() {
             let Some(message) = self.shared.outbox().take() else { continue };
             let written = self.write(&mut stream, &message);
@@ -128,32 +139,20 @@ impl Worker {
             drop(dropped);
             written?;
         }
+        stream.end();
         Ok(())
     }
 
-    fn write(&mut self, stream: &mut TcpStream, message: &Message) -> io::Result<()> {
+    fn write(&mut self, stream: &mut Stream, message: &Message) -> io::Result<()> {
         // Before the JSON is made: the first write to a connection that the receiver has closed would succeed, and the
         // message would be lost.
-        look_for_end(stream)?;
+        stream.look_for_end()?;
         self.line.clear();
         message.write_line(self.destination.tagging, &mut self.line);
-        let written = stream.write_all(&self.line);
+        let written = stream.write(&self.line);
         if self.line.capacity() > KEPT {
             self.line = Vec::new();
         }
         written
-    }
-}
-
-/// Fails if the receiver has closed the connection. It sends nothing, so what comes is passed over.
-fn look_for_end(stream: &mut TcpStream) -> io::Result<()> {
-    stream.set_nonblocking(true)?;
-    let read = stream.read(&mut [0; 256]);
-    stream.set_nonblocking(false)?;
-    match read {
-        Ok(0) => Err(io::Error::from(ErrorKind::UnexpectedEof)),
-        Ok(_) => Ok(()),
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(()),
-        Err(error) => Err(error),
     }
 }

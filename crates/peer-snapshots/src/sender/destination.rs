@@ -1,6 +1,6 @@
 //! Where a sender sends to.
 
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 use crate::Tagging;
 
@@ -11,15 +11,27 @@ pub struct Destination {
     pub address: String,
     /// The first line of each connection, if the receiver asks for one.
     pub secret: Option<Secret>,
+    /// TLS, if the receiver speaks it.
+    #[cfg(feature = "tls")]
+    pub tls: Option<super::tls::ClientTls>,
     /// How messages of the enum form carry their names.
     pub tagging: Tagging,
+    /// The address of this host that connections come from; the system chooses one where it is `None`. Receivers know a sender by it.
+    pub from: Option<IpAddr>,
 }
 
 impl Destination {
-    /// A receiver that asks for no secret.
+    /// A receiver that asks for no secret and speaks no TLS.
     #[must_use]
     pub fn new(address: impl Into<String>) -> Self {
-        Self { address: address.into(), secret: None, tagging: Tagging::Outer }
+        Self {
+            address: address.into(),
+            secret: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+            tagging: Tagging::Outer,
+            from: None,
+        }
     }
 }
 

@@ -6,8 +6,12 @@
 
 mod connection;
 mod destination;
+mod dial;
 mod outbox;
 mod shared;
+mod stream;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::{
     fmt, io,
@@ -20,6 +24,8 @@ use connection::Worker;
 pub use destination::{Destination, Secret};
 pub use outbox::SenderCounts;
 use shared::Shared;
+#[cfg(feature = "tls")]
+pub use tls::{BadTls, ClientTls};
 
 /// Sends the newest pictures to one receiver. Its thread ends when it is dropped; what is unsent is dropped too.
 pub struct Sender {

@@ -40,7 +40,10 @@ fn a_picture_replaces_the_one_before_of_its_source_and_kind_as_a_whole() {
     assert_eq!(take(&mut pictures, from("a", 1), miners, "one", 0.0), Ok(Arrival::First));
     assert_eq!(take(&mut pictures, from("a", 1), miners, "two", 5.0), Ok(Arrival::Newer));
     assert_eq!(take(&mut pictures, from("b", 2), miners, "three", 5.0), Ok(Arrival::First));
-    assert_eq!(take(&mut pictures, from("a", 1), PictureKind::Metrics, "metrics", 6.0), Ok(Arrival::First));
+    assert_eq!(
+        take(&mut pictures, from("a", 1), PictureKind::ProxyMetrics, "metrics", 6.0),
+        Ok(Arrival::First)
+    );
     assert_eq!(list(&pictures, List::Miners, 6.0), ["a:two", "b:three"]);
     let newest = pictures.newest(miners, None, at(6.0)).unwrap();
     assert_eq!((newest.source, newest.kind), ("b", miners));
@@ -73,7 +76,7 @@ fn an_older_picture_is_dropped_and_a_new_connection_begins_a_new_order() {
     assert_eq!(older(&mut pictures, 2), Ok(Arrival::Newer));
     assert_eq!(list(&pictures, List::Miners, 11.0), ["a:older"]);
     // Another kind has an order of its own.
-    assert_eq!(take(&mut pictures, from("a", 2), PictureKind::Metrics, "", 0.0), Ok(Arrival::First));
+    assert_eq!(take(&mut pictures, from("a", 2), PictureKind::ProxyMetrics, "", 0.0), Ok(Arrival::First));
     // The same second is no older.
     assert_eq!(older(&mut pictures, 2), Ok(Arrival::Newer));
 }
@@ -117,7 +120,7 @@ fn metrics_keep_no_status_fresh_and_a_balance_is_no_duty() {
     assert!(pictures.stale(at(599.0)).is_empty());
     take(&mut pictures, from("a", 1), PictureKind::ProxyStatus, "", 0.0).unwrap();
     for step in 0..20 {
-        take(&mut pictures, from("a", 2), PictureKind::Metrics, "", f64::from(step) * 5.0).unwrap();
+        take(&mut pictures, from("a", 2), PictureKind::ProxyMetrics, "", f64::from(step) * 5.0).unwrap();
     }
     assert_eq!(pictures.stale(at(95.0)), ["a"]);
     // A sender that was upgraded sends the other form.
@@ -177,10 +180,10 @@ fn a_source_that_comes_back_has_one_more_interval_for_its_picture_and_no_second(
 fn the_end_of_one_connection_empties_only_what_came_by_it() {
     let mut pictures = empty();
     take(&mut pictures, from("a", 1), PictureKind::ProxyStatus, "status", 0.0).unwrap();
-    take(&mut pictures, from("a", 2), PictureKind::Metrics, "metrics", 0.0).unwrap();
+    take(&mut pictures, from("a", 2), PictureKind::ProxyMetrics, "metrics", 0.0).unwrap();
     pictures.note_ends(|open| open != 2, at(0.0));
     assert_eq!(list(&pictures, List::Miners, 20.0), ["a:status"]);
-    assert!(pictures.newest(PictureKind::Metrics, None, at(20.0)).unwrap().is_emptied);
+    assert!(pictures.newest(PictureKind::ProxyMetrics, None, at(20.0)).unwrap().is_emptied);
 }
 
 #[test]
@@ -214,10 +217,10 @@ fn a_leap_of_our_clock_makes_nobody_stale_and_keeps_nobody_alive() {
 fn sources_have_a_limit() {
     let mut pictures = empty();
     for source in ["a", "b", "c"] {
-        take(&mut pictures, from(source, 1), PictureKind::Metrics, "", 0.0).unwrap();
+        take(&mut pictures, from(source, 1), PictureKind::ProxyMetrics, "", 0.0).unwrap();
     }
     assert_eq!(
-        take(&mut pictures, from("d", 1), PictureKind::Metrics, "", 0.0),
+        take(&mut pictures, from("d", 1), PictureKind::ProxyMetrics, "", 0.0),
         Err(Refused::TooManySources)
     );
     assert_eq!(take(&mut pictures, from("c", 1), PictureKind::Heartbeat, "", 0.0), Ok(Arrival::First));
@@ -244,4 +247,51 @@ fn a_miner_that_moves_counts_once_as_soon_as_its_former_proxy_tells_again() {
     assert_eq!(list(&pictures, List::Miners, 3.0), ["a:rig", "b:rig"]);
     take(&mut pictures, from("a", 1), kind, "nobody", 5.0).unwrap();
     assert_eq!(list(&pictures, List::Miners, 5.0), ["a:nobody", "b:rig"]);
+}
+
+#[test]
+fn time_alone_changes_what_is_seen_at_a_time_that_is_known_before() {
+    let mut pictures = empty();
+    assert_eq!(pictures.same_until(at(0.0)), f64::INFINITY);
+    take(&mut pictures, from("a", 1), PictureKind::ProxyStatus, "", 0.0).unwrap();
+    take(&mut pictures, from("b", 2), PictureKind::ProxyStatus, "", 1.0).unwrap();
+    pictures.note_ends(|open| open != 2, at(2.0));
+    let seen =
+        |seconds: f64| (list(&pictures, List::Miners, seconds).len(), pictures.stale(at(seconds)).len());
+    // The end of `b`, then the silence of `a`: no time before each of them shows anything else.
+    let mut now = 0.0;
+    for (until, after) in [(12.0, (1, 1)), (45.0, (1, 2))] {
+        assert_eq!(pictures.same_until(at(now)), at(until).steady);
+        assert_eq!(seen(now), seen(until - 1e-6));
+        now = until + 1e-6;
+        assert_eq!(seen(now), after);
+    }
+    // `b` would have been silent for too long now, had it not ended.
+    assert_eq!(pictures.same_until(at(46.5)), f64::INFINITY);
+}
+
+#[test]
+fn a_copy_is_the_same_until_one_of_them_is_changed() {
+    let kind = PictureKind::ProxyStatus;
+    let mut pictures = empty();
+    take(&mut pictures, from("a", 1), kind, "", 0.0).unwrap();
+    let mut before = pictures.clone();
+    let mut unchanged = |pictures: &Pictures<String>, wanted: bool| {
+        assert_eq!(pictures.is_still(&before), wanted);
+        before = pictures.clone();
+    };
+    pictures.connected("a", at(1.0));
+    pictures.note_ends(|_| true, at(1.0));
+    pictures.forget(at(1.0));
+    unchanged(&pictures, true);
+    take(&mut pictures, from("a", 1), kind, "", 1.0).unwrap();
+    unchanged(&pictures, false);
+    take(&mut pictures, from("b", 2), kind, "", 1.0).unwrap();
+    unchanged(&pictures, false);
+    pictures.note_ends(|open| open != 2, at(2.0));
+    unchanged(&pictures, false);
+    pictures.connected("b", at(3.0));
+    unchanged(&pictures, false);
+    pictures.forget(at(5_000.0));
+    unchanged(&pictures, false);
 }

@@ -196,6 +196,23 @@ fn channels_of_one_name_and_kind_are_one_peer_and_kinds_are_apart() {
 }
 
 #[test]
+fn the_rate_of_a_client_is_that_of_all_its_channels_between_the_last_two_polls() {
+    let mut meter = sums();
+    let all = |work| {
+        let second = WorkSum { channel_id: 2, kind: PeerKind::Standard, ..sum(1, "other", work) };
+        [sum(1, "rig", work), second, sum(2, "rig", 3.0 * work)]
+    };
+    let rates = |meter: &SumMeter| meter.rates().iter().map(|(id, rate)| (*id, *rate)).collect::<Vec<_>>();
+    meter.measure(all(10.0), poll(0.0, 100.0));
+    assert_eq!(rates(&meter), []);
+    meter.measure(all(20.0), poll(5.0, 105.0));
+    assert_eq!(rates(&meter), [(1, 4.0), (2, 6.0)]);
+    // After a restart nothing is known.
+    meter.measure(all(30.0), poll(10.0, 1.0));
+    assert_eq!(rates(&meter), []);
+}
+
+#[test]
 fn declared_rates_have_neither_work_nor_time() {
     let peer = |hashrate| DeclaredPeer { downstream_id: 1, name: "rig", kind: PeerKind::Pushed, hashrate };
     let measured = declared(&Arc::from("north"), [peer(5.0), peer(f64::NAN), peer(7.0)], START);

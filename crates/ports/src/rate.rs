@@ -1,4 +1,4 @@
-//! The rate of requests of each client address. Pure: the time is given.
+//! The rate of requests, or of connections, of each client address. Pure: the time is given.
 
 use std::{
     collections::HashMap,
@@ -12,14 +12,14 @@ const MOST: usize = 1_024;
 
 /// The buckets of all addresses.
 #[derive(Debug)]
-pub(crate) struct Rates {
+pub struct Rates {
     per_second: u32,
     all: Mutex<HashMap<IpAddr, Bucket>>,
 }
 
 /// An allowance that fills up with time.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bucket {
+pub struct Bucket {
     /// What it gains a second, and the most that it has.
     per_second: f64,
     most: f64,
@@ -29,7 +29,8 @@ pub(crate) struct Bucket {
 
 impl Bucket {
     /// A full one.
-    pub(crate) fn new(per_second: f64, most: f64, now: Instant) -> Self {
+    #[must_use]
+    pub fn new(per_second: f64, most: f64, now: Instant) -> Self {
         Self { per_second, most, left: most, at: now }
     }
 
@@ -42,7 +43,7 @@ impl Bucket {
     ///
     /// # Errors
     /// The time after which there is one again.
-    pub(crate) fn take(&mut self, now: Instant) -> Result<(), Duration> {
+    pub fn take(&mut self, now: Instant) -> Result<(), Duration> {
         (self.left, self.at) = (self.filled(now), now);
         if self.left < 1.0 {
             return Err(Duration::from_secs_f64((1.0 - self.left) / self.per_second));
@@ -53,15 +54,17 @@ impl Bucket {
 }
 
 impl Rates {
-    pub(crate) fn new(per_second: u32) -> Self {
+    /// At most so many a second of each address, and twice as many at once.
+    #[must_use]
+    pub fn new(per_second: u32) -> Self {
         Self { per_second: per_second.max(1), all: Mutex::default() }
     }
 
-    /// Takes one request of this address.
+    /// Takes one of this address.
     ///
     /// # Errors
-    /// The time after which it may ask again.
-    pub(crate) fn take(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
+    /// The time after which it may come again.
+    pub fn take(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         let key = network(address);
         if !all.contains_key(&key) && all.len() >= MOST {

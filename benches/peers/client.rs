@@ -77,7 +77,11 @@ impl Client {
             let mut left = at_a_time * length;
             while left > 0 {
                 let count = self.stream.read(&mut self.buffer).await.expect("read");
-                assert!(count > 0 && count <= left, "an answer of another length");
+                assert!(
+                    count > 0 && count <= left,
+                    "an answer of another length: {count} bytes, {left} were left of {at_a_time} times {length}: {}",
+                    String::from_utf8_lossy(&self.buffer[..count.min(300)])
+                );
                 left -= count;
             }
             answers += at_a_time;

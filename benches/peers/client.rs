@@ -28,11 +28,6 @@ impl Answer {
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
-
-    /// The bytes of the whole of it.
-    pub(crate) fn length(&self) -> usize {
-        self.head.len() + 4 + self.body.len()
-    }
 }
 
 /// A request with these lines in its head, each with its end.
@@ -69,20 +64,35 @@ impl Client {
         }
     }
 
-    /// Sends this many requests at a time, again and again, for a while; the answers, whose length is always the same.
-    async fn pour(&mut self, requests: &[u8], at_a_time: usize, length: usize, until: Instant) -> usize {
-        let mut answers = 0;
+    /// Sends this many requests at a time, again and again, for a while; the answers. Their heads need not be as long as each other.
+    async fn pour(&mut self, requests: &[u8], at_a_time: usize, body: usize, until: Instant) -> usize {
+        let (mut answers, mut head) = (0, Vec::new());
         while Instant::now() < until {
             self.stream.write_all(requests).await.expect("sent");
-            let mut left = at_a_time * length;
-            while left > 0 {
+            let (mut left, mut of_body) = (at_a_time, 0);
+            while left > 0 || of_body > 0 {
                 let count = self.stream.read(&mut self.buffer).await.expect("read");
-                assert!(
-                    count > 0 && count <= left,
-                    "an answer of another length: {count} bytes, {left} were left of {at_a_time} times {length}: {}",
-                    String::from_utf8_lossy(&self.buffer[..count.min(300)])
-                );
-                left -= count;
+                assert!(count > 0, "the server closed");
+                let mut read = &self.buffer[..count];
+                while !read.is_empty() {
+                    if of_body > 0 {
+                        let taken = of_body.min(read.len());
+                        (of_body, read) = (of_body - taken, &read[taken..]);
+                        continue;
+                    }
+                    // The end of a head may be in two reads.
+                    let before = head.len();
+                    head.extend_from_slice(&read[..read.len().min(4 << 10)]);
+                    let from = before.saturating_sub(3);
+                    let Some(end) = head[from..].windows(4).position(|part| part == b"\r\n\r\n") else {
+                        assert!(head.len() < 8 << 10, "an answer has no end of its head");
+                        read = &read[head.len() - before..];
+                        continue;
+                    };
+                    read = &read[from + end + 4 - before..];
+                    head.clear();
+                    (left, of_body) = (left - 1, body);
+                }
             }
             answers += at_a_time;
         }
@@ -110,10 +120,10 @@ pub(crate) async fn answers(load: Load<'_>, length: Duration) -> f64 {
     let requests = request(load.path, load.lines).repeat(load.at_a_time).into_bytes();
     let began = Instant::now();
     let clients = (0..load.connections).map(|_| {
-        let (requests, bytes) = (requests.clone(), one.length());
+        let (requests, body) = (requests.clone(), one.body.len());
         tokio::spawn(async move {
             let mut client = Client::connect(load.to).await;
-            client.pour(&requests, load.at_a_time, bytes, began + length).await
+            client.pour(&requests, load.at_a_time, body, began + length).await
         })
     });
     let all = futures_util::future::join_all(clients).await;

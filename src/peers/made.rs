@@ -69,9 +69,15 @@ impl Made {
             return (answer.status, common, kind, Body::from(answer.text.clone())).into_response();
         }
         let status = answer.status;
-        let packed = spawn_blocking(move || answer.packed.get_or_init(|| packed(&answer.text)).clone()).await;
-        // Only a panic ends it.
-        let Ok(packed) = packed else { return no_data() };
+        let packed = match answer.packed.get() {
+            Some(packed) => packed.clone(),
+            None => {
+                let pack = move || answer.packed.get_or_init(|| packed(&answer.text)).clone();
+                // Only a panic ends it.
+                let Ok(packed) = spawn_blocking(pack).await else { return no_data() };
+                packed
+            }
+        };
         let encoding = [(CONTENT_ENCODING, HeaderValue::from_static("gzip"))];
         (status, common, kind, encoding, Body::from(packed)).into_response()
     }

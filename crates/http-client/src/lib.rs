@@ -7,6 +7,7 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
 
+mod base;
 mod trust;
 
 use std::fmt;
@@ -25,6 +26,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::sync::OnceCell;
 use url::Url;
 
+pub use base::{BadUrl, BaseUrl};
 pub use hyper::body::Bytes;
 pub use hyper::{StatusCode, header};
 pub use trust::{Trust, TrustError};

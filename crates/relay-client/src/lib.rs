@@ -14,8 +14,8 @@ use domain::{
     collector::{RelayCall, Verdict},
 };
 use errors::sanitise;
-use http_client::{Answer, HttpClient, HttpError, HttpTarget};
-pub use http_client::{Trust, TrustError};
+use http_client::{Answer, BaseUrl, HttpClient, HttpError, HttpTarget};
+pub use http_client::{BadUrl, Trust, TrustError};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use url::Url;
@@ -41,17 +41,6 @@ pub struct RelayClient {
 struct Targets {
     batch_size: HttpTarget,
     rewards: HttpTarget,
-}
-
-/// Why a URL is not the relayer's.
-#[derive(Debug, thiserror::Error)]
-pub enum BadUrl {
-    /// It is no URL of HTTP.
-    #[error("it is not of the form http://HOST or https://HOST")]
-    Scheme,
-    /// It can't be requested.
-    #[error(transparent)]
-    Http(#[from] HttpError),
 }
 
 /// Why a call was not delivered.
@@ -147,14 +136,8 @@ impl RelayClient {
     /// # Errors
     /// [`BadUrl`], which does not show the URL: it may hold credentials.
     pub fn new(url: &Url, token: &str, timeout: Duration, trust: Trust) -> Result<Self, BadUrl> {
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(BadUrl::Scheme);
-        }
-        let at = |path: &str| {
-            let mut url = url.clone();
-            url.path_segments_mut().map_err(|()| BadUrl::Scheme)?.pop_if_empty().push(path);
-            Ok::<_, BadUrl>(HttpTarget::new(&url)?)
-        };
+        let base = BaseUrl::new(url)?;
+        let at = |path| base.at(path, None);
         let targets = Targets { batch_size: at("submitBatchSize")?, rewards: at("submitUpdateRewards")? };
         Ok(Self {
             client: HttpClient::new(trust),

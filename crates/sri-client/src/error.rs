@@ -5,17 +5,6 @@ use std::time::Duration;
 use http_client::HttpError;
 use peer_snapshots::Unreadable;
 
-/// Why a URL is not that of an application.
-#[derive(Debug, thiserror::Error)]
-pub enum BadUrl {
-    /// It is no URL of HTTP.
-    #[error("it is not of the form http://HOST or https://HOST")]
-    Scheme,
-    /// It can't be requested.
-    #[error(transparent)]
-    Http(#[from] HttpError),
-}
-
 /// Why a poll gave no picture.
 #[derive(Debug, thiserror::Error)]
 pub enum PollError {

@@ -19,8 +19,8 @@ mod pages;
 use std::{collections::BTreeMap, fmt};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use http_client::{Answer, HttpClient, HttpError, HttpTarget, StatusCode};
-pub use http_client::{Trust, TrustError};
+use http_client::{Answer, BaseUrl, HttpClient, HttpError, HttpTarget, StatusCode};
+pub use http_client::{BadUrl, Trust, TrustError};
 use peer_snapshots::{
     Unreadable,
     polled::{
@@ -30,7 +30,7 @@ use peer_snapshots::{
 use url::Url;
 
 use budget::Budget;
-pub use error::{BadUrl, PollError, PollFault};
+pub use error::{PollError, PollFault};
 pub use limits::Limits;
 use listing::{Listing, Next};
 use pages::{LIMIT, Page, Path};
@@ -41,11 +41,11 @@ const READINGS: usize = 3;
 /// An application that is polled.
 pub struct SriClient {
     client: HttpClient,
-    base: Url,
+    base: BaseUrl,
     limits: Limits,
 }
 
-// Not derived: the URL may hold a password.
+// Not derived: the URL is not shown.
 impl fmt::Debug for SriClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SriClient").field("limits", &self.limits).finish_non_exhaustive()
@@ -58,12 +58,10 @@ impl SriClient {
     /// # Errors
     /// [`BadUrl`], which does not show the URL.
     pub fn new(url: &Url, trust: Trust, limits: Limits) -> Result<Self, BadUrl> {
-        if !matches!(url.scheme(), "http" | "https") || url.cannot_be_a_base() {
-            return Err(BadUrl::Scheme);
-        }
-        // Once here, so that no poll fails for it.
-        HttpTarget::new(url)?;
-        Ok(Self { client: HttpClient::new(trust), base: url.clone(), limits })
+        // Each request has a query of its own, or none.
+        let mut url = url.clone();
+        url.set_query(None);
+        Ok(Self { client: HttpClient::new(trust), base: BaseUrl::new(&url)?, limits })
     }
 
     /// Asks for everything, once. The caller limits the time of the whole.
@@ -93,12 +91,8 @@ impl SriClient {
     }
 
     fn target(&self, path: Path, offset: usize) -> Result<HttpTarget, HttpError> {
-        let mut url = self.base.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(path.path().split('/').skip(1));
-        }
-        url.set_query(path.is_list().then(|| format!("offset={offset}&limit={LIMIT}")).as_deref());
-        HttpTarget::new(&url)
+        let query = path.is_list().then(|| format!("offset={offset}&limit={LIMIT}"));
+        self.base.at(path.path().trim_start_matches('/'), query.as_deref())
     }
 }
 

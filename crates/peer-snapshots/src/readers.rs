@@ -76,19 +76,27 @@ struct Told<'a> {
 
 impl<'a> From<&'a ProxyMiner> for Told<'a> {
     fn from(miner: &'a ProxyMiner) -> Self {
-        let ProxyMiner { name, id, address, hashrate, shares_submitted, connected_at } = miner;
-        let (id, hashrate, shares_submitted, connected_at) =
-            (*id, *hashrate, *shares_submitted, *connected_at);
-        Self { id, name, address: address.as_deref(), hashrate, shares_submitted, connected_at }
+        Self {
+            id: miner.id,
+            name: &miner.name,
+            address: miner.address.as_deref(),
+            hashrate: miner.hashrate,
+            shares_submitted: miner.shares_submitted,
+            connected_at: miner.connected_at,
+        }
     }
 }
 
 impl<'a> From<&'a MinerInfo> for Told<'a> {
     fn from(miner: &'a MinerInfo) -> Self {
-        let MinerInfo { downstream_id, name, address, hashrate, shares_submitted, connected_at } = miner;
-        let (id, hashrate, shares_submitted, connected_at) =
-            (*downstream_id, *hashrate, *shares_submitted, *connected_at);
-        Self { id, name, address: address.as_deref(), hashrate, shares_submitted, connected_at }
+        Self {
+            id: miner.downstream_id,
+            name: &miner.name,
+            address: miner.address.as_deref(),
+            hashrate: miner.hashrate,
+            shares_submitted: miner.shares_submitted,
+            connected_at: miner.connected_at,
+        }
     }
 }
 

@@ -12,34 +12,24 @@ use std::{
 };
 
 use peer_snapshots::{BadTls, ClientTls, Destination, Heartbeat, Message, Secret, Sender, read};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::{
     RootCertStore, ServerConfig, ServerConnection, StreamOwned,
     crypto::ring::default_provider,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::WebPkiClientVerifier,
 };
+use testkit::Authority;
 
 const SOON: Duration = Duration::from_secs(60);
 
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+fn authority() -> Authority {
+    Authority::new("an authority").unwrap()
+}
 
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    fn sign(&self, name: &str) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
-    }
-
-    fn certificate(&self) -> CertificateDer<'static> {
-        CertificateDer::from_pem_slice(self.0.pem().as_bytes()).unwrap()
-    }
+/// Certificate and key of the authority for this name.
+fn sign(authority: &Authority, name: &str) -> (String, String) {
+    let signed = authority.server_of(&[name], (4096, 1, 1)).unwrap();
+    (signed.certificate, signed.key)
 }
 
 struct Receiver {
@@ -53,10 +43,10 @@ impl Receiver {
     /// A receiver that asks for a certificate of the authority, and shows one for `localhost`.
     fn new(authority: &Authority) -> Self {
         let mut roots = RootCertStore::empty();
-        roots.add(authority.certificate()).unwrap();
+        roots.add(CertificateDer::from_pem_slice(authority.certificate().as_bytes()).unwrap()).unwrap();
         let provider = Arc::new(default_provider());
         let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-        let (certificate, key) = authority.sign("localhost");
+        let (certificate, key) = sign(authority, "localhost");
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
@@ -113,10 +103,10 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 #[test]
 fn a_sender_with_a_certificate_is_let_in_and_sends_again_after_the_end_of_its_connection() {
-    let authority = Authority::new();
+    let authority = authority();
     let receiver = Receiver::new(&authority);
-    let (certificate, key) = authority.sign("proxy-a");
-    let pem = authority.0.pem();
+    let (certificate, key) = sign(&authority, "proxy-a");
+    let pem = authority.certificate();
     let tls =
         ClientTls::with_certificate("localhost", pem.as_bytes(), certificate.as_bytes(), key.as_bytes());
     let sender = receiver.sender(tls.unwrap());
@@ -139,11 +129,11 @@ fn a_sender_with_a_certificate_is_let_in_and_sends_again_after_the_end_of_its_co
 
 #[test]
 fn a_sender_sends_nothing_to_a_receiver_that_it_does_not_trust() {
-    let (authority, other) = (Authority::new(), Authority::new());
+    let (authority, other) = (authority(), authority());
     let receiver = Receiver::new(&authority);
-    let (certificate, key) = authority.sign("proxy-a");
+    let (certificate, key) = sign(&authority, "proxy-a");
     for (name, trusted) in [("other.example", &authority), ("localhost", &other)] {
-        let pem = trusted.0.pem();
+        let pem = trusted.certificate();
         let tls = ClientTls::with_certificate(name, pem.as_bytes(), certificate.as_bytes(), key.as_bytes());
         let sender = receiver.sender(tls.unwrap());
         sender.send(heartbeat(1));
@@ -155,10 +145,10 @@ fn a_sender_sends_nothing_to_a_receiver_that_it_does_not_trust() {
 
 #[test]
 fn certificates_that_can_not_be_used_are_refused_at_once() {
-    let authority = Authority::new();
-    let (certificate, key) = authority.sign("proxy-a");
-    let (other, _) = authority.sign("proxy-b");
-    let pem = authority.0.pem();
+    let authority = authority();
+    let (certificate, key) = sign(&authority, "proxy-a");
+    let (other, _) = sign(&authority, "proxy-b");
+    let pem = authority.certificate();
     let with = |certificate: &str, key: &str| {
         ClientTls::with_certificate("localhost", pem.as_bytes(), certificate.as_bytes(), key.as_bytes())
     };

@@ -4,40 +4,27 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use ports::{BadCertificate, HandshakeError, Pem, Tls, client_name};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use rustls::{
     ClientConfig, RootCertStore, SupportedProtocolVersion,
     crypto::ring::default_provider,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
     version::{TLS12, TLS13},
 };
+use testkit::Authority;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
 };
 use tokio_rustls::TlsConnector;
 
-struct Authority(CertifiedIssuer<'static, KeyPair>);
+fn authority() -> Authority {
+    Authority::new("an authority").unwrap()
+}
 
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    fn pem(&self) -> String {
-        self.0.pem()
-    }
-
-    /// Certificate and key for these names until the begin of this year.
-    fn sign(&self, names: &[&str], year: i32) -> (String, String) {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names).unwrap();
-        params.not_after = date_time_ymd(year, 1, 1);
-        let key = KeyPair::generate().unwrap();
-        (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
-    }
+/// Certificate and key of the authority for these names until the begin of this year.
+fn sign(authority: &Authority, names: &[&str], year: i32) -> (String, String) {
+    let signed = authority.server_of(names, (year, 1, 1)).unwrap();
+    (signed.certificate, signed.key)
 }
 
 /// A client that trusts an authority, and perhaps shows a certificate.
@@ -47,7 +34,7 @@ fn client(
     version: &'static SupportedProtocolVersion,
 ) -> TlsConnector {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(trusted.pem().as_bytes()).unwrap()).unwrap();
+    roots.add(CertificateDer::from_pem_slice(trusted.certificate().as_bytes()).unwrap()).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_protocol_versions(&[version])
         .unwrap()
@@ -83,32 +70,32 @@ async fn accepted(tls: &Tls, client: TlsConnector) -> Result<Option<String>, Han
 
 #[tokio::test]
 async fn a_client_without_a_certificate_of_the_authority_is_refused_for_its_reason() {
-    let (ours, other) = (Authority::new(), Authority::new());
-    let (certificate, key) = ours.sign(&["localhost"], 4096);
-    let authorities = ours.pem();
+    let (ours, other) = (authority(), authority());
+    let (certificate, key) = sign(&ours, &["localhost"], 4096);
+    let authorities = ours.certificate();
     let pem = Pem {
         client_authorities: Some(authorities.as_bytes()),
         ..Pem::new(certificate.as_bytes(), key.as_bytes())
     };
     let tls = Tls::new(pem).unwrap();
-    let known = ours.sign(&["*.example.org", "proxy-a.example.org", "other.example.org"], 4096);
+    let known = sign(&ours, &["*.example.org", "proxy-a.example.org", "other.example.org"], 4096);
     for version in [&TLS12, &TLS13] {
         let shows = |shown: Option<&(String, String)>| client(&ours, shown, version);
         let name = accepted(&tls, shows(Some(&known))).await.unwrap();
         assert_eq!(name.as_deref(), Some("proxy-a.example.org"));
-        let nameless = accepted(&tls, shows(Some(&ours.sign(&["10.0.0.7"], 4096)))).await.unwrap();
+        let nameless = accepted(&tls, shows(Some(&sign(&ours, &["10.0.0.7"], 4096)))).await.unwrap();
         assert_eq!(nameless, None);
         assert!(matches!(accepted(&tls, shows(None)).await, Err(HandshakeError::NoCertificate)));
-        let foreign = other.sign(&["proxy-a.example.org"], 4096);
+        let foreign = sign(&other, &["proxy-a.example.org"], 4096);
         assert!(matches!(accepted(&tls, shows(Some(&foreign))).await, Err(HandshakeError::Untrusted(_))));
-        let expired = ours.sign(&["proxy-a.example.org"], 2001);
+        let expired = sign(&ours, &["proxy-a.example.org"], 2001);
         assert!(matches!(accepted(&tls, shows(Some(&expired))).await, Err(HandshakeError::Untrusted(_))));
         // The client that trusts another authority than that of the port.
         let trusts_other = client(&other, Some(&known), version);
         assert!(matches!(accepted(&tls, trusts_other).await, Err(HandshakeError::Tls(_))));
     }
     // The authorities are replaced with the certificate.
-    let authorities = other.pem();
+    let authorities = other.certificate();
     tls.replace(Pem { client_authorities: Some(authorities.as_bytes()), ..pem }).unwrap();
     assert!(matches!(
         accepted(&tls, client(&ours, Some(&known), &TLS13)).await,
@@ -116,7 +103,7 @@ async fn a_client_without_a_certificate_of_the_authority_is_refused_for_its_reas
     ));
     let bad = Pem { client_authorities: Some(b"no PEM"), ..pem };
     assert!(matches!(tls.replace(bad), Err(BadCertificate::NoCertificate)));
-    assert!(accepted(&tls, client(&ours, Some(&other.sign(&["a"], 4096)), &TLS13)).await.is_ok());
+    assert!(accepted(&tls, client(&ours, Some(&sign(&other, &["a"], 4096)), &TLS13)).await.is_ok());
     // A port that asks for none takes each client, and knows no name.
     tls.replace(Pem { client_authorities: None, ..pem }).unwrap();
     assert_eq!(accepted(&tls, client(&ours, Some(&known), &TLS13)).await.unwrap(), None);
@@ -124,8 +111,8 @@ async fn a_client_without_a_certificate_of_the_authority_is_refused_for_its_reas
 
 #[tokio::test]
 async fn what_is_no_tls_and_what_ends_early_are_told_apart() {
-    let ours = Authority::new();
-    let (certificate, key) = ours.sign(&["localhost"], 4096);
+    let ours = authority();
+    let (certificate, key) = sign(&ours, &["localhost"], 4096);
     let tls = Tls::new(Pem::new(certificate.as_bytes(), key.as_bytes())).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -18,10 +18,7 @@ mod servers;
 mod victims;
 mod world;
 
-use std::{
-    process::ExitCode,
-    time::{Duration, SystemTime},
-};
+use std::{process::ExitCode, time::Duration};
 
 use color_eyre::eyre::Result;
 use redis::aio::MultiplexedConnection;
@@ -45,6 +42,7 @@ use crate::{
     cli::DemoArgs,
     exit::{FAILURE, SUCCESS},
     service::{PeerPorts, Service},
+    simulate::any_seed,
 };
 
 /// Time between two looks, each of which reads and shows the datasets.
@@ -127,12 +125,6 @@ struct Demo<'a> {
     liar: Liar<'a>,
     senders: PeerSenders,
     reader: PeerReader,
-}
-
-/// A seed that differs from run to run, short enough to be typed.
-fn any_seed() -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::from(now.subsec_micros())
 }
 
 impl Demo<'_> {

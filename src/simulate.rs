@@ -24,7 +24,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 pub(crate) use model::Simulated;
 pub(crate) use performer::{Performed, Performer};
-pub(crate) use play::{Mode, play, unix_now};
+pub(crate) use play::{Mode, any_seed, play, unix_now};
 pub(crate) use target::Target;
 
 use crate::{
@@ -33,7 +33,7 @@ use crate::{
     config::read_text,
     exit::SUCCESS,
 };
-use play::any_seed;
+use play::ended;
 use summary::Summary;
 
 /// The most miners of all senders together.
@@ -95,16 +95,7 @@ async fn run(args: &SenderArgs, what: &str, make: impl Fn(usize, u64, u64) -> Si
         let offset = args.every.mul_f64(number as f64 / many as f64);
         playing.spawn(play(performer, args.every, offset, modes.clone(), |_, _| {}));
     }
-    let over = async {
-        match args.duration {
-            Some(duration) => tokio::time::sleep(duration).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        () = over => {}
-        _ = signals.stop_requested() => {}
-    }
+    ended(args.duration, &signals).await;
     mode.send_replace(Mode::Stop);
     let mut summary = Summary::default();
     let until = tokio::time::Instant::now() + LEAVE_WITHIN;

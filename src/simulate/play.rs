@@ -8,6 +8,7 @@ use tokio::{
 };
 
 use super::performer::{Performed, Performer};
+use crate::app::signals::Signals;
 
 /// What senders are to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,9 +27,23 @@ pub(crate) fn unix_now() -> u64 {
 }
 
 /// A seed that differs from run to run, short enough to be typed.
-pub(super) fn any_seed() -> u64 {
+pub(crate) fn any_seed() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::from(now.subsec_micros())
+}
+
+/// Waits until the time is over, if there is one, or a signal comes.
+pub(super) async fn ended(after: Option<Duration>, signals: &Signals) {
+    let over = async {
+        match after {
+            Some(duration) => tokio::time::sleep(duration).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = over => {}
+        _ = signals.stop_requested() => {}
+    }
 }
 
 /// Plays a round every `every`, the first one after `offset`, until the mode is to stop or its sender can't be started. `note` sees

@@ -9,7 +9,7 @@ use testkit::{
 };
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::play::{any_seed, unix_now};
+use super::play::{any_seed, ended, unix_now};
 use crate::{
     app::{print, signals::Signals},
     cli::SriArgs,
@@ -35,19 +35,13 @@ pub(super) async fn run(args: &SriArgs) -> Result<ExitCode> {
         "simulating an application of {miners} clients at {}, which is polled (--seed {seed})\n",
         app.url()
     ))?;
-    let over = async {
-        match args.duration {
-            Some(duration) => tokio::time::sleep(duration).await,
-            None => std::future::pending().await,
-        }
-    };
+    let over = ended(args.duration, &signals);
     tokio::pin!(over);
     let mut seconds = interval(EVERY);
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = &mut over => break,
-            _ = signals.stop_requested() => break,
             _ = seconds.tick() => {
                 model.advance(unix_now());
                 app.change(|state| state.clients = Some(clients(&model.picture())));

@@ -3,15 +3,13 @@
 //! The producers write while the tracker computes, so a total must lie between the written total at the time of the dataset and
 //! that of one look later. After the producers have ended, both must be equal.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 use testkit::{SharedTruth, Truth};
 
 use super::{super::seen::Datasets, findings::Findings};
+use crate::simulate::unix_now;
 
 /// The greatest age of a dataset, in seconds. A crash with its backoff fits into it.
 const FRESH: u64 = 6;
@@ -45,7 +43,7 @@ impl Judge {
     /// Judges the datasets of the previous look, and keeps these for the next.
     pub(super) fn look(&mut self, datasets: &[Datasets]) {
         self.looks += 1;
-        let now = unix();
+        let now = unix_now();
         for (truth, history) in self.truths.iter().zip(&mut self.history) {
             history.push((now, truth.read(totals)));
         }
@@ -130,10 +128,6 @@ fn totals(truth: &Truth) -> Totals {
     [truth.submissions_total(), truth.epochs_total(), truth.batches_total()]
 }
 
-fn unix() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -172,12 +166,12 @@ mod tests {
 
     #[tokio::test]
     async fn right_datasets_give_no_finding() {
-        assert_eq!(found(&datasets(3, unix(), "7")).await, "");
+        assert_eq!(found(&datasets(3, super::unix_now(), "7")).await, "");
     }
 
     #[tokio::test]
     async fn missing_stale_and_wrong_datasets_are_found() {
-        let now = unix();
+        let now = super::unix_now();
         assert!(found(&[Datasets::default()]).await.contains("missing"));
         assert!(found(&datasets(3, now - 60, "7")).await.contains("s old"));
         assert!(found(&datasets(4, now, "7")).await.contains("submissions_total is Some(4)"), "too many");
@@ -190,7 +184,7 @@ mod tests {
     #[tokio::test]
     async fn final_totals_must_be_equal_to_the_truth() {
         let (_redis, mut judge) = judged().await;
-        let (right, few) = (datasets(3, unix(), "7"), datasets(2, unix(), "7"));
+        let (right, few) = (datasets(3, super::unix_now(), "7"), datasets(2, super::unix_now(), "7"));
         assert!(judge.is_settled(&right) && !judge.is_settled(&few));
         judge.look(&right);
         judge.look(&right);

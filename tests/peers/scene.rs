@@ -27,6 +27,8 @@ pub(crate) struct Scene {
 
 /// The longest step of a manual clock: the state looks at its connections as often.
 const STEP: Duration = Duration::from_millis(250);
+/// How long samples wait for their writing.
+const FLUSH: &str = "100ms";
 
 /// Lets a manual clock run until this is done.
 async fn running<T>(clock: &Clock, work: impl Future<Output = T>) -> T {
@@ -52,7 +54,7 @@ pub(crate) fn settings(
         ("STATE_TRACKER__PEERS__POOL_ADDRESS", "127.0.0.1:0"),
         ("STATE_TRACKER__PEERS__PROXY_HTTP_ADDRESS", "127.0.0.1:0"),
         ("STATE_TRACKER__PEERS__POOL_HTTP_ADDRESS", "127.0.0.1:0"),
-        ("STATE_TRACKER__PEERS__FLUSH_INTERVAL", "100ms"),
+        ("STATE_TRACKER__PEERS__FLUSH_INTERVAL", FLUSH),
         // Each test has one address for all of its senders.
         ("STATE_TRACKER__PEERS__CONNECTIONS_PER_SECOND", "10000"),
     ];
@@ -69,15 +71,9 @@ impl Scene {
     pub(crate) async fn start_at(clock: Clock, more: &[(&str, &str)]) -> Self {
         let redis = RedisServer::start().await.expect("a Redis server");
         let folder = tempfile::tempdir().expect("a folder");
-        let config = Config::load(None, settings(redis.addr(), folder.path(), more));
-        let config = config.expect("a valid configuration").config;
+        let environment = settings(redis.addr(), folder.path(), more);
         let options = TreeOptions { clock: clock.clone(), ..TreeOptions::default() };
-        let start = async {
-            let service = Service::start(&config, options).await.expect("the service starts");
-            service.tree().started().await.expect("all actors run");
-            service
-        };
-        let service = running(&clock, start).await;
+        let service = running(&clock, common::service_with(&environment, options)).await;
         Self { service, folder, clock, redis }
     }
 
@@ -179,9 +175,11 @@ impl Scene {
         self.service.tree().health().iter().map(|actor| actor.restarts()).sum()
     }
 
-    /// Waits until something was written to the file, and nothing waits for it.
+    /// Waits until something was written to the file, and nothing waits for it. A manual clock goes on meanwhile, by what a sample waits.
     pub(crate) async fn flushed(&self) {
+        let flush = humantime::parse_duration(FLUSH).expect("a duration");
         wait_until("the history is written", SOON, async || {
+            self.pass(flush).await;
             self.metric("state_tracker_peers_samples_total{outcome=\"written\"}").await > 0.0
                 && self.metric("state_tracker_peers_samples_waiting").await == 0.0
         })

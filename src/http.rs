@@ -118,7 +118,7 @@ impl HttpServers {
     }
 }
 
-/// The same for a task of this runtime.
+/// Listens for a server, for a task of this runtime.
 fn listen(server: Server, address: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
     let (listener, actual) = server.listen(address)?;
     let listener = TcpListener::from_std(listener);

@@ -5,7 +5,6 @@ use evm::NodeUrl;
 use redis::IntoConnectionInfo;
 use url::Url;
 
-use super::checks::application;
 use super::secret::Secret;
 use super::settings::Config;
 
@@ -74,10 +73,7 @@ fn receivers(config: &Config) -> impl Iterator<Item = (&'static str, NodeUrl)> {
 
 /// The applications that are polled, likewise.
 fn applications(config: &Config) -> impl Iterator<Item = (&'static str, NodeUrl)> {
-    let urls = config.peers.sources.iter().filter_map(|text| {
-        let application = application(text.reveal()).ok()?;
-        application.url.as_str().parse().ok()
-    });
+    let urls = config.peers.read_sources().filter_map(|application| application.url.as_str().parse().ok());
     urls.map(|url| ("peers.sources", url))
 }
 

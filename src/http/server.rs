@@ -52,9 +52,7 @@ impl Server {
             Self::Senders => "the host of that setting to 127.0.0.1",
         }
     }
-}
 
-impl Server {
     /// Listens on an address of this server, for a runtime that serves it; also returns the address, since port 0 means any free one.
     ///
     /// # Errors

@@ -148,7 +148,10 @@ fn packed(text: &[u8]) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    use std::{
+        collections::BTreeMap,
+        sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    };
 
     use actors::peers::Content;
     use domain::peers::{Origin, PictureKind, Rules};
@@ -159,7 +162,7 @@ mod tests {
     async fn a_list_is_written_again_for_other_pictures_and_when_time_changes_how_they_are_seen() {
         let at = |steady: f64| Now { unix: 1e9 + steady, steady };
         let picture = |pictures: &mut Held, steady: f64| {
-            let content = Content::Polled { told: Arc::default(), rates: Arc::default() };
+            let content = Content::Polled { told: Arc::default(), rates: BTreeMap::default() };
             let from = Origin { source: "north", connection: 1 };
             pictures.accept(from, PictureKind::Polled, 1, content, at(steady)).expect("accepted");
             Arc::new(pictures.clone())

@@ -61,9 +61,7 @@ impl PeerPorts {
     pub fn readers(&self) -> Vec<SocketAddr> {
         self.readers.iter().map(|(_, api)| api.address()).collect()
     }
-}
 
-impl PeerPorts {
     /// Reads the certificates again and again, until the set is dropped.
     pub(super) fn keep_reading(&self, tasks: &mut JoinSet<()>) {
         self.certificates.iter().for_each(|files| files.keep_reading(tasks));

@@ -63,8 +63,12 @@ pub fn following(redis: SocketAddr, world: &World) -> BTreeMap<String, String> {
 
 /// A service in this process, all of whose actors run.
 pub async fn service(environment: &BTreeMap<String, String>) -> Service {
+    service_with(environment, TreeOptions::default()).await
+}
+
+pub async fn service_with(environment: &BTreeMap<String, String>, options: TreeOptions) -> Service {
     let config = Config::load(None, environment.clone()).expect("a valid configuration").config;
-    let service = Service::start(&config, TreeOptions::default()).await.expect("the service starts");
+    let service = Service::start(&config, options).await.expect("the service starts");
     service.tree().started().await.expect("all actors run");
     service
 }

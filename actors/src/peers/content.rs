@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use domain::peers::PictureKind;
 use peer_snapshots::{Message, MessageKind, MeteredService, polled::Polled};
 
-/// The content of a picture. A clone shares it.
-#[derive(Clone, Debug)]
+/// The content of a picture.
+#[derive(Debug)]
 pub enum Content {
     /// A message of a sender.
     Pushed(Arc<Message>),
@@ -15,7 +15,7 @@ pub enum Content {
         /// What it told.
         told: Arc<Polled>,
         /// The work a second of its clients since the poll before, by their numbers.
-        rates: Arc<BTreeMap<u32, f64>>,
+        rates: BTreeMap<u32, f64>,
     },
 }
 
@@ -40,7 +40,7 @@ impl Content {
 }
 
 /// What arrives at the state.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Told {
     /// A message of a sender.
     Message(Arc<Message>),

@@ -192,10 +192,6 @@ impl Counts {
         count(&self.polls, fault.map_or(POLLED, PollFault::label));
     }
 
-    pub(super) fn uncertain(&self) {
-        self.uncertain.fetch_add(1, Relaxed);
-    }
-
     pub(super) fn polls(&self) -> impl Iterator<Item = (&'static str, u64)> {
         all(&self.polls)
     }

@@ -57,8 +57,7 @@ pub(super) fn measure(meters: &mut Meters, source: &Arc<str>, message: &Message,
 
 fn measure_metrics(meters: &mut Meters, source: &Arc<str>, metrics: &Metrics, now: Now) -> Gathered {
     let kind = metrics_kind(metrics.service_type);
-    let key = (source.clone(), kind);
-    let Some(meter) = meters.windows.get_mut(&key) else { return Gathered::default() };
+    let Some(meter) = meters.windows.get_mut(&(source.clone(), kind)) else { return Gathered::default() };
     let windows = metrics.downstreams.iter().map(|peer| Window {
         downstream_id: peer.downstream_id,
         name: &peer.name,
@@ -67,9 +66,7 @@ fn measure_metrics(meters: &mut Meters, source: &Arc<str>, metrics: &Metrics, no
         timestamp: peer.timestamp,
     });
     let mut measured = meter.measure(windows, metrics.timestamp, now.unix as u64);
-    if let Some(total) = measured.total.as_ref().filter(|total| total.seconds > 0.0) {
-        meters.rates.insert(key, (total.work / total.seconds, now.steady));
-    }
+    meters.note(source, kind, &measured, now);
     if !meters.counts(source, kind, now) {
         measured.total = None;
     }
@@ -125,6 +122,13 @@ fn gathered(Measured { samples, total }: Measured, declared: Option<f64>, has_id
 const RATE_LIVES: f64 = 60.0;
 
 impl Meters {
+    /// Notes the total of a source, where a picture of this kind has one.
+    fn note(&mut self, source: &Arc<str>, kind: PictureKind, measured: &Measured, now: Now) {
+        if let Some(total) = measured.total.as_ref().filter(|total| total.seconds > 0.0) {
+            self.rates.insert((source.clone(), kind), (total.work / total.seconds, now.steady));
+        }
+    }
+
     /// Whether what this kind of picture measures counts for the totals of its source. What a proxy measures beside its pool arrives at
     /// that pool: with both, it would count twice.
     fn counts(&self, source: &Arc<str>, kind: PictureKind, now: Now) -> bool {

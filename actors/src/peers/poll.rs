@@ -4,8 +4,12 @@
 //! grows stale, and is empty once an interval has passed without another one; failures are counted by reason, and logged at most once a
 //! minute; neither counts nor log name the URL.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
+use peer_snapshots::polled::Polled;
 use retry::{Attempts, table::PEER_POLL};
 use sri_client::{PollError, SriClient};
 use supervision::{Address, Context, Failure, Worker};
@@ -42,16 +46,11 @@ impl PeerPoll {
     }
 
     /// Sends the picture to the state. The source counts as connected from the first one until a poll fails.
-    async fn send(
-        &self,
-        polled: peer_snapshots::polled::Polled,
-        at: f64,
-        open: &mut Option<OpenConnection>,
-    ) -> Result<(), Failure> {
+    async fn send(&self, polled: Polled, at: f64, open: &mut Option<OpenConnection>) -> Result<(), Failure> {
         let shared = &self.peers.0;
         shared.counts.polled(None);
         if polled.is_uncertain {
-            shared.counts.uncertain();
+            shared.counts.uncertain.fetch_add(1, Relaxed);
             let text = "its lists changed each time that they were read, or are too long: the picture may lack somebody";
             shared.services.warn(POLL_PEERS, &self.source.name, text);
         }

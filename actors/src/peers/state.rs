@@ -128,7 +128,7 @@ impl PeerState {
         let before = pictures.newest(PictureKind::Polled, Some(&arrived.source), now);
         // By our clock, which may have leapt back since.
         let timestamp = before.map_or(0, |before| before.timestamp).max(now.unix as u64);
-        let content = Content::Polled { told: polled.clone(), rates: Arc::new(rates) };
+        let content = Content::Polled { told: polled.clone(), rates };
         if !self.swap(arrived, PictureKind::Polled, timestamp, content, now) {
             return Ok(());
         }

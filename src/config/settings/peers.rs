@@ -10,7 +10,9 @@ use domain::peers::Rules;
 use sri_client::{BadUrl, SriClient, Trust, TrustError};
 use store_peers::Limits;
 
-use super::super::checks::{ANY, NETWORKS, PEER_NAMES, SOCKET_ADDRESS, application, networks, peer_names};
+use super::super::checks::{
+    ANY, Application, NETWORKS, PEER_NAMES, SOCKET_ADDRESS, application, networks, peer_names,
+};
 use super::super::files::{UnreadableFile, read_of};
 use super::super::secret::Secret;
 use super::super::setting::{
@@ -142,10 +144,14 @@ impl Peers {
         self.sources.iter().map(source).collect()
     }
 
+    /// What the texts of the applications say that are polled.
+    pub(crate) fn read_sources(&self) -> impl Iterator<Item = Application<'_>> {
+        self.sources.iter().filter_map(|text| application(text.reveal()).ok())
+    }
+
     /// The names of the applications that are polled.
     pub fn application_names(&self) -> Vec<&str> {
-        let read = self.sources.iter().filter_map(|text| application(text.reveal()).ok());
-        read.map(|application| application.name).collect()
+        self.read_sources().map(|application| application.name).collect()
     }
 
     /// Reads the files for TLS with senders.

@@ -23,10 +23,8 @@ pub(in crate::peers) fn measure_poll(
     at: f64,
     now: Now,
 ) -> (Gathered, BTreeMap<u32, f64>) {
-    let (measured, rates) = measured(meters, source, polled, at, now);
-    let declared = declared(meters, source, polled, now);
-    let mut all = measured;
-    all.samples.extend(declared.samples);
+    let (mut all, rates) = measured(meters, source, polled, at, now);
+    all.samples.extend(declared(meters, source, polled, now).samples);
     (all, rates)
 }
 
@@ -49,18 +47,13 @@ fn measured(
         *sums = new();
     }
     let poll = Poll { at, uptime: Some(polled.uptime_secs as f64) };
-    let measured = match place {
-        Place::Clients => sums.meter.measure(of_clients(polled), poll),
-        Place::Server => sums.meter.measure(of_server(polled), poll),
-    };
-    if let Some(total) = measured.total.as_ref().filter(|total| total.seconds > 0.0) {
-        meters.rates.insert((source.clone(), PictureKind::Polled), (total.work / total.seconds, now.steady));
-    }
-    match place {
-        Place::Clients => (gathered(measured, None, true), sums.meter.rates().clone()),
+    let (measured, rates) = match place {
+        Place::Clients => (sums.meter.measure(of_clients(polled), poll), sums.meter.rates().clone()),
         // Its channels have numbers of their own, which are not those of its clients.
-        Place::Server => (gathered(measured, None, false), BTreeMap::new()),
-    }
+        Place::Server => (sums.meter.measure(of_server(polled), poll), BTreeMap::new()),
+    };
+    meters.note(source, PictureKind::Polled, &measured, now);
+    (gathered(measured, None, place == Place::Clients), rates)
 }
 
 fn kind(kind: ChannelKind) -> PeerKind {

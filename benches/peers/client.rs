@@ -10,6 +10,11 @@ use tokio::{
     net::TcpStream,
 };
 
+/// The end of a head.
+const END: &[u8] = b"\r\n\r\n";
+/// The most bytes of a head.
+const LONGEST_HEAD: usize = 16 << 10;
+
 /// A connection that is kept open.
 pub(crate) struct Client {
     stream: TcpStream,
@@ -50,7 +55,7 @@ impl Client {
             let count = self.stream.read(&mut self.buffer).await.expect("read");
             assert!(count > 0, "the server closed");
             all.extend_from_slice(&self.buffer[..count]);
-            let Some(end) = all.windows(4).take(16 << 10).position(|part| part == b"\r\n\r\n") else {
+            let Some(end) = all.windows(END.len()).take(LONGEST_HEAD).position(|part| part == END) else {
                 continue;
             };
             let head = String::from_utf8_lossy(&all[..end]).into_owned();
@@ -64,39 +69,63 @@ impl Client {
         }
     }
 
-    /// Sends this many requests at a time, again and again, for a while; the answers. Their heads need not be as long as each other.
+    /// Sends this many requests at a time, again and again, for a while; the answers, whose bodies have all this length.
     async fn pour(&mut self, requests: &[u8], at_a_time: usize, body: usize, until: Instant) -> usize {
-        let (mut answers, mut head) = (0, Vec::new());
+        let (mut begun, mut passed) = (0, Passed { body, ..Passed::default() });
         while Instant::now() < until {
             self.stream.write_all(requests).await.expect("sent");
-            let (mut left, mut of_body) = (at_a_time, 0);
-            while left > 0 || of_body > 0 {
+            begun += at_a_time;
+            while passed.answers < begun {
                 let count = self.stream.read(&mut self.buffer).await.expect("read");
                 assert!(count > 0, "the server closed");
-                let mut read = &self.buffer[..count];
-                while !read.is_empty() {
-                    if of_body > 0 {
-                        let taken = of_body.min(read.len());
-                        (of_body, read) = (of_body - taken, &read[taken..]);
-                        continue;
-                    }
-                    // The end of a head may be in two reads.
-                    let before = head.len();
-                    head.extend_from_slice(&read[..read.len().min(4 << 10)]);
-                    let from = before.saturating_sub(3);
-                    let Some(end) = head[from..].windows(4).position(|part| part == b"\r\n\r\n") else {
-                        assert!(head.len() < 8 << 10, "an answer has no end of its head");
-                        read = &read[head.len() - before..];
-                        continue;
-                    };
-                    read = &read[from + end + 4 - before..];
-                    head.clear();
-                    (left, of_body) = (left - 1, body);
-                }
+                passed.pass(&self.buffer[..count]);
             }
-            answers += at_a_time;
         }
-        answers
+        passed.answers
+    }
+}
+
+/// Counts answers whose bodies have one length, and keeps none of them. Their heads need not be as long as each other.
+#[derive(Default)]
+struct Passed {
+    /// How long a body is.
+    body: usize,
+    answers: usize,
+    /// The beginning of a head, whose end has not come.
+    head: Vec<u8>,
+    /// What is missing of a body, after its head.
+    missing: Option<usize>,
+}
+
+impl Passed {
+    fn pass(&mut self, mut read: &[u8]) {
+        while !read.is_empty() || self.missing == Some(0) {
+            read = match self.missing {
+                Some(missing) => self.pass_body(missing, read),
+                None => self.pass_head(read),
+            };
+        }
+    }
+
+    fn pass_body<'a>(&mut self, missing: usize, read: &'a [u8]) -> &'a [u8] {
+        let taken = missing.min(read.len());
+        self.missing = Some(missing - taken).filter(|left| *left > 0);
+        self.answers += usize::from(self.missing.is_none());
+        &read[taken..]
+    }
+
+    fn pass_head<'a>(&mut self, read: &'a [u8]) -> &'a [u8] {
+        let before = self.head.len();
+        self.head.extend_from_slice(&read[..read.len().min(LONGEST_HEAD)]);
+        // The end of a head may be in two reads.
+        let from = before.saturating_sub(END.len() - 1);
+        let Some(end) = self.head[from..].windows(END.len()).position(|part| part == END) else {
+            assert!(self.head.len() < LONGEST_HEAD, "an answer has no end of its head");
+            return &[];
+        };
+        self.missing = Some(self.body);
+        self.head.clear();
+        &read[from + end + END.len() - before..]
     }
 }
 

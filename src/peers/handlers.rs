@@ -16,7 +16,7 @@ use super::{
     MadeLists, PeerPort, Side,
     answers::{bad, no_data, refused, shown},
     lists,
-    made::Made,
+    made::{Made, Written, written},
 };
 
 /// The shortest point of a range, in seconds: samples come every 5 to 15 s.
@@ -108,11 +108,11 @@ fn known(stats: Option<impl Serialize>) -> Response {
 }
 
 /// A list that is written once for each change of the pictures.
-async fn list<T: Serialize + 'static>(
+async fn list(
     port: PeerPort,
     made: fn(&MadeLists) -> &Made,
     headers: HeaderMap,
-    list: fn(&lists::Held, &View<'_>, Now) -> (StatusCode, T),
+    list: fn(&lists::Held, &View<'_>, Now) -> Written,
 ) -> Response {
     let all = port.made.clone();
     let (pictures, now) = (port.peers.pictures(), port.peers.now());
@@ -125,7 +125,7 @@ pub(super) async fn miners(State(port): State<PeerPort>, headers: HeaderMap) -> 
         port,
         |made| &made.miners,
         headers,
-        |pictures, view, now| (StatusCode::OK, lists::miners(pictures, view, now)),
+        |pictures, view, now| written(StatusCode::OK, &lists::miners(pictures, view, now)),
     )
     .await
 }
@@ -141,7 +141,9 @@ pub(super) async fn services(State(port): State<PeerPort>, headers: HeaderMap) -
         port,
         |made| &made.services,
         headers,
-        |pictures, view, now| (status(pictures, List::Services), lists::services(pictures, view, now)),
+        |pictures, view, now| {
+            written(status(pictures, List::Services), &lists::services(pictures, view, now))
+        },
     )
     .await
 }
@@ -152,7 +154,9 @@ pub(super) async fn connections(State(port): State<PeerPort>, headers: HeaderMap
         port,
         |made| &made.connections,
         headers,
-        |pictures, view, now| (status(pictures, List::Connections), lists::connections(pictures, view, now)),
+        |pictures, view, now| {
+            written(status(pictures, List::Connections), &lists::connections(pictures, view, now))
+        },
     )
     .await
 }

@@ -84,7 +84,7 @@ fn measured_beside(
 }
 
 /// The miners of a picture, with whether each may have been measured by its id.
-fn miners_of(content: &Content, view: &View<'_>) -> Vec<(MinerEntry, bool)> {
+fn miners_of<'a>(content: &'a Content, view: &View<'_>) -> Vec<(MinerEntry<'a>, bool)> {
     let pushed = |entry| (entry, true);
     match content {
         Content::Pushed(message) => match &**message {
@@ -108,12 +108,12 @@ fn miners_of(content: &Content, view: &View<'_>) -> Vec<(MinerEntry, bool)> {
 }
 
 /// `/api/miners`.
-pub(super) fn miners(pictures: &Held, view: &View<'_>, now: Now) -> Miners {
-    let of = |picture: PictureView<'_, Content>| {
-        let source = Some(picture.source.to_owned());
+pub(super) fn miners<'a>(pictures: &'a Held, view: &View<'_>, now: Now) -> Miners<'a> {
+    let of = |picture: PictureView<'a, Content>| {
+        let source = Some(picture.source);
         let measured = measured_beside(pictures, &picture, PictureKind::ProxyMetrics, now);
         miners_of(picture.content, view).into_iter().map(move |(entry, has_rate)| MinerEntry {
-            source: source.clone(),
+            source,
             measured_hashrate: measured.get(&entry.id).copied().filter(|_| has_rate),
             ..entry
         })
@@ -122,7 +122,7 @@ pub(super) fn miners(pictures: &Held, view: &View<'_>, now: Now) -> Miners {
 }
 
 /// The connections of a picture.
-fn connections_of(content: &Content, view: &View<'_>) -> Vec<ConnectionEntry> {
+fn connections_of<'a>(content: &'a Content, view: &View<'_>) -> Vec<ConnectionEntry<'a>> {
     match content {
         Content::Pushed(message) => match &**message {
             Message::Pool(status) => {
@@ -141,12 +141,12 @@ fn connections_of(content: &Content, view: &View<'_>) -> Vec<ConnectionEntry> {
 }
 
 /// `/api/connections`.
-pub(super) fn connections(pictures: &Held, view: &View<'_>, now: Now) -> Vec<ConnectionEntry> {
-    let of = |picture: PictureView<'_, Content>| {
-        let source = Some(picture.source.to_owned());
+pub(super) fn connections<'a>(pictures: &'a Held, view: &View<'_>, now: Now) -> Vec<ConnectionEntry<'a>> {
+    let of = |picture: PictureView<'a, Content>| {
+        let source = Some(picture.source);
         let measured = measured_beside(pictures, &picture, PictureKind::PoolMetrics, now);
         connections_of(picture.content, view).into_iter().map(move |entry| ConnectionEntry {
-            source: source.clone(),
+            source,
             measured_hashrate: measured.get(&entry.proxy.id).copied(),
             ..entry
         })
@@ -155,8 +155,8 @@ pub(super) fn connections(pictures: &Held, view: &View<'_>, now: Now) -> Vec<Con
 }
 
 /// `/api/services`.
-pub(super) fn services(pictures: &Held, view: &View<'_>, now: Now) -> Vec<ServiceEntry> {
-    let of = |picture: PictureView<'_, Content>| {
+pub(super) fn services<'a>(pictures: &'a Held, view: &View<'_>, now: Now) -> Vec<ServiceEntry<'a>> {
+    let of = |picture: PictureView<'a, Content>| {
         let entries: Vec<StatsService> = match picture.content.message() {
             Some(Message::Pool(status)) => {
                 status.services.iter().map(|one| StatsService::of(one, view)).collect()
@@ -164,8 +164,8 @@ pub(super) fn services(pictures: &Held, view: &View<'_>, now: Now) -> Vec<Servic
             Some(Message::Heartbeat(heartbeat)) => vec![StatsService::of_heartbeat(heartbeat, view)],
             _ => Vec::new(),
         };
-        let source = Some(picture.source.to_owned());
-        entries.into_iter().map(move |service| ServiceEntry { service, source: source.clone() })
+        let source = Some(picture.source);
+        entries.into_iter().map(move |service| ServiceEntry { service, source })
     };
     pictures.list(List::Services, now).flat_map(of).collect()
 }

@@ -23,15 +23,32 @@ use tokio::{sync::Mutex, task::spawn_blocking};
 
 use super::{answers::no_data, lists::Held};
 
+/// A status and the text of an answer.
+pub(super) type Written = (StatusCode, serde_json::Result<Vec<u8>>);
+
+/// Writes an answer.
+pub(super) fn written(status: StatusCode, answer: &impl Serialize) -> Written {
+    (status, serde_json::to_vec(answer))
+}
+
 /// The answer of one path.
-#[derive(Default)]
 pub(super) struct Made {
     last: Mutex<Option<Last>>,
-    hasher: RandomState,
+    /// What tells its marks from those of other paths and of other runs of the service.
+    run: u64,
+}
+
+impl Default for Made {
+    fn default() -> Self {
+        // Each of these hashers has random keys.
+        Self { last: Mutex::default(), run: RandomState::new().hash_one("run") }
+    }
 }
 
 /// The last answer, of which pictures it tells, and until when they are seen so, by the steady clock.
 struct Last {
+    /// How many answers came before that told something else.
+    number: u64,
     pictures: Arc<Held>,
     until: f64,
     answer: Arc<Answer>,
@@ -47,12 +64,12 @@ struct Answer {
 
 impl Made {
     /// The answer for these pictures, in the form that a client with these headers takes.
-    pub(super) async fn answer<T: Serialize>(
+    pub(super) async fn answer(
         &self,
         pictures: Arc<Held>,
         now: Now,
         headers: &HeaderMap,
-        make: impl FnOnce(&Held) -> (StatusCode, T) + Send + 'static,
+        make: impl FnOnce(&Held) -> Written + Send + 'static,
     ) -> Response {
         let Some(answer) = self.made(pictures, now, make).await else { return no_data() };
         let common = [
@@ -83,11 +100,11 @@ impl Made {
     }
 
     /// The answer of these pictures; `None` if it can't be written.
-    async fn made<T: Serialize>(
+    async fn made(
         &self,
         pictures: Arc<Held>,
         now: Now,
-        make: impl FnOnce(&Held) -> (StatusCode, T) + Send + 'static,
+        make: impl FnOnce(&Held) -> Written + Send + 'static,
     ) -> Option<Arc<Answer>> {
         // Others that ask meanwhile get the same answer.
         let mut last = self.last.lock().await;
@@ -100,22 +117,22 @@ impl Made {
         // Of up to thousands of miners: in a thread that may take its time.
         let of = pictures.clone();
         let written = spawn_blocking(move || {
-            let (status, shown) = make(&of);
-            serde_json::to_vec(&shown).map(|text| (status, text, of.same_until(now)))
+            let (status, text) = make(&of);
+            text.map(|text| (status, text, of.same_until(now)))
         });
         let (status, text, until) = written.await.ok()?.ok()?;
-        let before = last.as_ref().map(|last| &last.answer);
-        let answer = match before.filter(|answer| answer.status == status && answer.text == text) {
+        let same = |last: &&Last| last.answer.status == status && last.answer.text == text;
+        let (number, answer) = match last.as_ref().filter(same) {
             // The pictures are others, and tell the same: what was compressed holds.
-            Some(same) => same.clone(),
+            Some(same) => (same.number, same.answer.clone()),
             None => {
+                let number = last.as_ref().map_or(0, |last| last.number + 1);
                 // Weak, since it is the same for both encodings.
-                let mark = format!("W/\"{:016x}\"", self.hasher.hash_one(&text));
-                let mark = HeaderValue::from_str(&mark).ok()?;
-                Arc::new(Answer { status, mark, text: text.into(), packed: OnceLock::new() })
+                let mark = HeaderValue::from_str(&format!("W/\"{:016x}-{number:x}\"", self.run)).ok()?;
+                (number, Arc::new(Answer { status, mark, text: text.into(), packed: OnceLock::new() }))
             }
         };
-        *last = Some(Last { pictures, until, answer: answer.clone() });
+        *last = Some(Last { number, pictures, until, answer: answer.clone() });
         Some(answer)
     }
 }
@@ -167,12 +184,12 @@ mod tests {
             pictures.accept(from, PictureKind::Polled, 1, content, at(steady)).expect("accepted");
             Arc::new(pictures.clone())
         };
-        let (made, written) = (Made::default(), Arc::new(AtomicUsize::new(0)));
+        let (made, times) = (Made::default(), Arc::new(AtomicUsize::new(0)));
         let ask = async |pictures: &Arc<Held>, steady: f64| {
-            let count = written.clone();
-            let make = move |_: &Held| (StatusCode::OK, count.fetch_add(1, Relaxed));
+            let count = times.clone();
+            let make = move |_: &Held| written(StatusCode::OK, &count.fetch_add(1, Relaxed));
             made.answer(pictures.clone(), at(steady), &HeaderMap::new(), make).await;
-            written.load(Relaxed)
+            times.load(Relaxed)
         };
         let mut held = Held::new(Rules { stale_after: 45.0, ..Rules::default() });
         let first = picture(&mut held, 0.0);

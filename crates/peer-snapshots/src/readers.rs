@@ -44,9 +44,9 @@ impl View<'_> {
     }
 
     /// An address where it may be left out.
-    fn optional(&self, address: Option<&str>) -> Option<String> {
+    fn optional<'t>(&self, address: Option<&'t str>) -> Option<&'t str> {
         match self.addresses {
-            Addresses::Shown => address.map(str::to_owned),
+            Addresses::Shown => address,
             Addresses::Redacted | Addresses::Pseudonyms(_) => None,
         }
     }
@@ -294,24 +294,24 @@ impl PoolStats {
 
 /// `/api/miners`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Miners {
+pub struct Miners<'a> {
     /// The miners of all sources.
-    pub miners: Vec<MinerEntry>,
+    pub miners: Vec<MinerEntry<'a>>,
 }
 
-/// A miner in a list.
+/// A miner in a list. Its texts are those of the picture: there may be tens of thousands.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct MinerEntry {
+pub struct MinerEntry<'a> {
     /// Its name.
-    pub name: String,
+    pub name: &'a str,
     /// Its number.
     pub id: u32,
     /// Its address; absent where it is redacted or not known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub address: Option<String>,
+    pub address: Option<&'a str>,
     /// Where its management answers; absent likewise.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub management_address: Option<String>,
+    pub management_address: Option<&'a str>,
     /// Its declared rate, in H/s.
     #[serde(serialize_with = "write_rate")]
     pub hashrate: f64,
@@ -324,28 +324,28 @@ pub struct MinerEntry {
     pub connected_at: u64,
     /// What it tells of itself.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub telemetry: Option<Telemetry>,
+    pub telemetry: Option<&'a Telemetry>,
     /// The source that told of it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub source: Option<String>,
+    pub source: Option<&'a str>,
 }
 
-impl MinerEntry {
+impl<'a> MinerEntry<'a> {
     /// The entry of a miner in a status.
     #[must_use]
-    pub fn of(miner: &ProxyMiner, view: &View<'_>) -> Self {
+    pub fn of(miner: &'a ProxyMiner, view: &View<'_>) -> Self {
         Self::told(miner.into(), view)
     }
 
     /// The entry of a miner in the enum form.
     #[must_use]
-    pub fn of_info(miner: &MinerInfo, view: &View<'_>) -> Self {
+    pub fn of_info(miner: &'a MinerInfo, view: &View<'_>) -> Self {
         Self::told(miner.into(), view)
     }
 
-    fn told(miner: Told<'_>, view: &View<'_>) -> Self {
+    fn told(miner: Told<'a>, view: &View<'_>) -> Self {
         Self {
-            name: miner.name.to_owned(),
+            name: miner.name,
             id: miner.id,
             address: view.optional(miner.address),
             management_address: None,
@@ -361,18 +361,18 @@ impl MinerEntry {
 
 /// An element of `/api/services`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct ServiceEntry {
+pub struct ServiceEntry<'a> {
     /// The service.
     #[serde(flatten)]
     pub service: StatsService,
     /// The source that told of it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub source: Option<String>,
+    pub source: Option<&'a str>,
 }
 
 /// An element of `/api/connections`: a proxy as in the statistics, and what only the enum form tells.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ConnectionEntry {
+pub struct ConnectionEntry<'a> {
     /// The connection.
     #[serde(flatten)]
     pub proxy: StatsProxy,
@@ -389,10 +389,10 @@ pub struct ConnectionEntry {
     pub connected_at: Option<u64>,
     /// The source that told of it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub source: Option<String>,
+    pub source: Option<&'a str>,
 }
 
-impl ConnectionEntry {
+impl ConnectionEntry<'_> {
     /// The entry of a proxy in a status.
     #[must_use]
     pub fn of(proxy: &PoolProxy, view: &View<'_>) -> Self {

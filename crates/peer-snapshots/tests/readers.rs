@@ -187,7 +187,7 @@ fn lists_leave_out_addresses_that_are_redacted_and_name_sources_where_given() {
         }]})
     );
     let mut entry = MinerEntry::of_info(&miners.miners[0], &view(Addresses::Redacted));
-    (entry.source, entry.measured_hashrate) = (Some("north".to_owned()), Some(2.0));
+    (entry.source, entry.measured_hashrate) = (Some("north"), Some(2.0));
     let redacted = &json(vec![entry])["miners"][0];
     assert_eq!(redacted.get("address"), None);
     assert_eq!((&redacted["source"], &redacted["measured_hashrate"]), (&json!("north"), &json!(2.0)));

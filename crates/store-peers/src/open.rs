@@ -19,7 +19,7 @@ use crate::{
 /// How long a connection waits for another one before it fails.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The cache of the writer, in KiB.
-const WRITER_CACHE: i64 = 32 * 1_024;
+const WRITER_CACHE: i64 = 8 * 1_024;
 /// The cache of a reader, in KiB.
 const READER_CACHE: i64 = 4 * 1_024;
 /// How many prepared statements a connection keeps.

@@ -6,12 +6,12 @@ use crate::{
     polled::{Client, Sv1Client},
 };
 
-impl MinerEntry {
+impl<'a> MinerEntry<'a> {
     /// The entry of a client that speaks Stratum V2.
     #[must_use]
-    pub fn of_client(client: &Client, view: &View<'_>) -> Self {
+    pub fn of_client(client: &'a Client, view: &View<'_>) -> Self {
         Self {
-            name: client.name().to_owned(),
+            name: client.name(),
             id: client.info.client_id,
             address: None,
             management_address: view.optional(client.info.management_ip.as_deref()),
@@ -20,16 +20,16 @@ impl MinerEntry {
             shares_submitted: client.shares(),
             // No application tells it.
             connected_at: 0,
-            telemetry: client.info.miner_telemetry.clone(),
+            telemetry: client.info.miner_telemetry.as_ref(),
             source: None,
         }
     }
 
     /// The entry of a miner that speaks Stratum V1.
     #[must_use]
-    pub fn of_sv1(client: &Sv1Client, view: &View<'_>) -> Self {
+    pub fn of_sv1(client: &'a Sv1Client, view: &View<'_>) -> Self {
         Self {
-            name: client.name().to_owned(),
+            name: client.name(),
             id: client.client_id,
             address: view.optional(client.connection_ip.as_deref()),
             management_address: view.optional(client.management_ip.as_deref()),
@@ -37,13 +37,13 @@ impl MinerEntry {
             measured_hashrate: None,
             shares_submitted: 0,
             connected_at: 0,
-            telemetry: client.miner_telemetry.clone(),
+            telemetry: client.miner_telemetry.as_ref(),
             source: None,
         }
     }
 }
 
-impl ConnectionEntry {
+impl ConnectionEntry<'_> {
     /// The entry of a proxy that speaks Stratum V2.
     #[must_use]
     pub fn of_client(client: &Client, view: &View<'_>) -> Self {

@@ -3,17 +3,20 @@
 //! It touches the file, in threads that may wait. Promises: one writer; what could not be written is written later, as long as
 //! memory has a place for it; a crash loses what was in hand at most, which is one interval.
 
-use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{
+    sync::atomic::Ordering::Relaxed,
+    time::{Duration, Instant},
+};
 
 use retry::{Attempts, table::PEER_HISTORY};
 use store_peers::{Batch, History, HistoryError, Removed, Step};
-use supervision::{Context, Failure, Worker};
+use supervision::{Clock, Context, Failure, Worker};
 
 use super::{pending::Gathered, points, shared::Peers};
 use crate::env::blocking::blocking;
 
-/// The most steps of maintenance between two batches.
-const MOST_STEPS: usize = 20;
+/// The most steps of maintenance between two batches. They end earlier once the next batch is due, since samples wait in memory meanwhile.
+const MOST_STEPS: usize = 1_000;
 
 /// The actor.
 pub struct HistoryWriter {
@@ -52,18 +55,19 @@ impl HistoryWriter {
         Ok(None)
     }
 
-    /// Writes what waits; returns the file, and the pause where it failed.
+    /// Writes what waits, and maintains the file until the next batch is due; returns the file, and the pause where it failed.
     async fn round(
         &self,
         cx: &Context,
         history: History,
+        next: Instant,
         attempts: &mut Attempts,
     ) -> Result<(History, Option<Duration>), Failure> {
         let shared = &self.peers.0;
         let gathered = shared.pending.take();
         points::HISTORY_BEFORE_WRITE.pass().await?;
-        let now = cx.clock().unix().as_secs() as i64;
-        let round = cx.idle(blocking(move || write(history, gathered, now))).await?;
+        let clock = cx.clock().clone();
+        let round = cx.idle(blocking(move || write(history, gathered, &clock, next))).await?;
         points::HISTORY_AFTER_WRITE.pass().await?;
         shared.counts.written.fetch_add(round.written.0, Relaxed);
         shared.counts.dropped.fetch_add(round.written.1, Relaxed);
@@ -87,7 +91,7 @@ impl HistoryWriter {
     }
 }
 
-fn write(history: History, gathered: Gathered, now: i64) -> Round {
+fn write(history: History, gathered: Gathered, clock: &Clock, next: Instant) -> Round {
     let batch = Batch { samples: &gathered.samples, quotes: &gathered.quotes, balances: &gathered.balances };
     let mut round = Round { failed: None, written: (0, 0), evicted: Vec::new(), history };
     if !gathered.is_empty() {
@@ -99,13 +103,17 @@ fn write(history: History, gathered: Gathered, now: i64) -> Round {
             }
         }
     }
-    history_steps(&mut round, now);
+    history_steps(&mut round, clock, next);
     round
 }
 
-fn history_steps(round: &mut Round, now: i64) {
-    for _ in 0..MOST_STEPS {
-        match round.history.step(now) {
+/// At least one step, so that a disk that is slow with batches does not put them off for ever.
+fn history_steps(round: &mut Round, clock: &Clock, next: Instant) {
+    for number in 0..MOST_STEPS {
+        if number > 0 && clock.now() >= next {
+            return;
+        }
+        match round.history.step(clock.unix().as_secs() as i64) {
             Ok(Step::Idle) => return,
             Ok(Step::Evicted(removed)) => round.evicted.push(removed),
             Ok(_) => {}
@@ -124,14 +132,47 @@ impl Worker for HistoryWriter {
         loop {
             // The last round comes after the stop: connections and state have ended by then.
             let is_last = cx.is_stopping();
+            let next = cx.clock().now() + self.peers.0.settings.flush_every;
             let pause;
-            (history, pause) = self.round(cx, history, &mut attempts).await?;
+            (history, pause) = self.round(cx, history, next, &mut attempts).await?;
             cx.progress();
             if is_last {
                 return Ok(());
             }
-            let pause = pause.unwrap_or(self.peers.0.settings.flush_every);
-            cx.pause(cx.clock().sleep(pause)).await;
+            let until = pause.map_or(next, |pause| cx.clock().now() + pause);
+            cx.pause(cx.clock().sleep_until(until)).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use store_peers::{Limits, Sample, Subject};
+
+    use super::*;
+
+    #[test]
+    fn maintenance_ends_once_the_next_batch_is_due_and_goes_on_after_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        // A step for each miner.
+        let limits = Limits { tail_age: Duration::ZERO, step_rows: 1, ..Limits::default() };
+        let history = History::open(&folder.path().join("peers.db"), limits).expect("a file");
+        let clock = Clock::manual(Duration::from_secs(1_700_000_100));
+        let sample = |id| Sample {
+            timestamp: 1_700_000_000,
+            subject: Subject::Miner { source: "north".into(), downstream_id: Some(id), name: "rig".into() },
+            seconds: 1.0,
+            work: Some(1.0),
+            declared_hs: None,
+        };
+        let gathered = Gathered { samples: (0..5).map(sample).collect(), ..Gathered::default() };
+        let round = write(history, gathered, &clock, clock.now());
+        assert_eq!(round.written, (5, 0));
+        let mut history = round.history;
+        let now = clock.unix().as_secs() as i64;
+        assert!(matches!(history.step(now), Ok(Step::Compacted(_))), "one step was made, and no more");
+        let later = clock.now() + Duration::from_secs(1);
+        let mut history = write(history, Gathered::default(), &clock, later).history;
+        assert!(!matches!(history.step(now), Ok(Step::Compacted(_))), "there is time for all of them");
     }
 }

@@ -16,7 +16,7 @@ use super::{pending::Gathered, points, shared::Peers};
 use crate::env::blocking::blocking;
 
 /// The most steps of maintenance between two batches. They end earlier once the next batch is due, since samples wait in memory meanwhile.
-const MOST_STEPS: usize = 1_000;
+const MOST_STEPS: usize = 20;
 
 /// The actor.
 pub struct HistoryWriter {

@@ -5,7 +5,10 @@
 use std::{
     hash::{BuildHasher, RandomState},
     io::Write,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use axum::{
@@ -34,21 +37,19 @@ pub(super) fn written(status: StatusCode, answer: &impl Serialize) -> Written {
 /// The answer of one path.
 pub(super) struct Made {
     last: Mutex<Option<Last>>,
-    /// What tells its marks from those of other paths and of other runs of the service.
-    run: u64,
+    /// The next mark. It begins anywhere, so that other paths and other runs of the service have others.
+    next: AtomicU64,
 }
 
 impl Default for Made {
     fn default() -> Self {
         // Each of these hashers has random keys.
-        Self { last: Mutex::default(), run: RandomState::new().hash_one("run") }
+        Self { last: Mutex::default(), next: RandomState::new().hash_one("mark").into() }
     }
 }
 
 /// The last answer, of which pictures it tells, and until when they are seen so, by the steady clock.
 struct Last {
-    /// How many answers came before that told something else.
-    number: u64,
     pictures: Arc<Held>,
     until: f64,
     answer: Arc<Answer>,
@@ -122,17 +123,17 @@ impl Made {
         });
         let (status, text, until) = written.await.ok()?.ok()?;
         let same = |last: &&Last| last.answer.status == status && last.answer.text == text;
-        let (number, answer) = match last.as_ref().filter(same) {
+        let answer = match last.as_ref().filter(same) {
             // The pictures are others, and tell the same: what was compressed holds.
-            Some(same) => (same.number, same.answer.clone()),
+            Some(same) => same.answer.clone(),
             None => {
-                let number = last.as_ref().map_or(0, |last| last.number + 1);
                 // Weak, since it is the same for both encodings.
-                let mark = HeaderValue::from_str(&format!("W/\"{:016x}-{number:x}\"", self.run)).ok()?;
-                (number, Arc::new(Answer { status, mark, text: text.into(), packed: OnceLock::new() }))
+                let mark = format!("W/\"{:016x}\"", self.next.fetch_add(1, Relaxed));
+                let mark = HeaderValue::from_str(&mark).ok()?;
+                Arc::new(Answer { status, mark, text: text.into(), packed: OnceLock::new() })
             }
         };
-        *last = Some(Last { number, pictures, until, answer: answer.clone() });
+        *last = Some(Last { pictures, until, answer: answer.clone() });
         Some(answer)
     }
 }
@@ -165,10 +166,7 @@ fn packed(text: &[u8]) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        collections::BTreeMap,
-        sync::atomic::{AtomicUsize, Ordering::Relaxed},
-    };
+    use std::{collections::BTreeMap, sync::atomic::AtomicUsize};
 
     use actors::peers::Content;
     use domain::peers::{Origin, PictureKind, Rules};

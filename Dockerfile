@@ -4,8 +4,13 @@
 #   docker run --read-only -p 9094:9094 -e REDIS_HOST=… -e PROTOCOL_STATE_CONTRACT=… -e DATA_MARKET_ADDRESSES=… state-tracker
 
 FROM docker.io/library/rust:1.95-slim-bookworm AS build
+# The allocator is C code with a makefile; the image has a C compiler.
+RUN apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends make \
+    && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
+COPY .cargo .cargo
 COPY src src
 COPY actors actors
 COPY crates crates

@@ -12,6 +12,10 @@ use state_tracker::cli::{CheckArgs, Cli, Command, DiffArgs, DoctorArgs, Healthch
 use state_tracker::config::{Config, Loaded};
 use state_tracker::exit::{SUCCESS, USAGE};
 
+// The C library's keeps what each thread has freed: ten minutes of a thousand senders took 321 MB, and take 186.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     app::install_reports();
     app::exit_code(run())

@@ -17,7 +17,7 @@ docs:
 
 # Format, lint, documentation, all tests.
 test: lint
-	scripts/needs redis-server anvil chromedriver
+	scripts/needs redis-server anvil chromedriver postgres pgbouncer socket.io-client
 	$(CARGO) test --workspace $(FEATURES)
 
 # The slow tests too.
@@ -70,12 +70,15 @@ fuzz:
 
 # Benchmarks; their figures are comparable within a run only.
 bench:
-	scripts/needs redis-server anvil
+	scripts/needs redis-server anvil postgres socket.io-client
+	$(CARGO) bench --package campaign-gateway --bench feed
 	$(CARGO) bench --package supervision --bench kit
 	$(CARGO) bench --package actors --bench collector
 	$(CARGO) bench --package evm --bench backfill
 	$(CARGO) bench --package peer-snapshots --bench read
 	$(CARGO) bench --package store-peers --bench history
+	$(CARGO) bench --package store-campaigns --bench full
+	$(CARGO) bench --package store-campaigns --bench jobs
 	$(CARGO) bench --package state-tracker --bench passes $(FEATURES)
 	$(CARGO) bench --package state-tracker --bench operation $(FEATURES)
 	$(CARGO) bench --package state-tracker --bench relayer $(FEATURES)

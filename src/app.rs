@@ -2,6 +2,7 @@
 
 mod backfill;
 mod bar;
+mod campaigns;
 mod check;
 mod connect;
 mod consent;
@@ -30,6 +31,7 @@ pub(crate) mod signals;
 use no_failure_points as failure_points;
 
 pub use backfill::backfill;
+pub use campaigns::campaigns;
 pub use check::{check, defaults};
 pub use diff::diff;
 pub use doctor::{access_list, doctor};

@@ -1,5 +1,6 @@
 //! The command line: commands, their arguments and `--help`. It only parses; `main` runs the commands.
 
+mod campaigns;
 mod help;
 mod outbox;
 mod peers;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use evm::StartBlock;
 
+pub use campaigns::{CampaignsAction, CampaignsArgs, JobsAction};
 pub use outbox::{ListArgs, OrderArgs, OutboxAction, OutboxArgs};
 pub use peers::{ImportPeersArgs, PeersAction, PeersArgs};
 #[cfg(feature = "demo")]
@@ -56,6 +58,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Accept the blocks of a chain up to a block, as the service would, and end
     Backfill(BackfillArgs),
+    /// Show the queue of status jobs of campaigns, and replay or drop its dead letters
+    Campaigns(CampaignsArgs),
     /// Compare the computed datasets with those in Redis and with those of the original; only reads
     Diff(DiffArgs),
     /// Examine Redis: rights, keys, settings, ledger, datasets; only reads

@@ -48,9 +48,9 @@ pub use problem::ConfigErrors;
 pub use secret::Secret;
 pub(crate) use settings::SECTIONS;
 pub use settings::{
-    Alerts, Api, BadRelayer, BadWebhook, Collector, Compat, Config, Http, Index, Intervals, Ledger, Log,
-    LogFormat, Mailbox, MarketMigration, MarketSettings, OperatorFiles, PeerFiles, Peers, Priority, Redis,
-    Relayer, Retention, Rewards, Supervision, Tracker,
+    Alerts, Api, BadRelayer, BadWebhook, Campaigns, Collector, Compat, Config, Http, Index, Intervals,
+    Ledger, Log, LogFormat, Mailbox, MarketMigration, MarketSettings, OperatorFiles, PeerFiles, Peers,
+    Priority, Redis, Relayer, Retention, Rewards, Supervision, TokenKeys, Tracker,
 };
 #[cfg(feature = "failure-points")]
 pub(crate) use suggest::nearest;

@@ -4,6 +4,7 @@
 //! slices with pauses and for a limited time. This file reads; `server`, `replica`, `census`, `neighbours` and `market` judge
 //! what it has read and are pure.
 
+pub(crate) mod campaigns;
 mod census;
 mod chain;
 mod faults;
@@ -84,6 +85,8 @@ pub async fn examine(scope: Scope<'_>) -> color_eyre::Result<Report> {
         examination.findings.extend(verdicts.into_iter().map(finding));
         return Ok(examination.report());
     }
+    let of_campaigns = campaigns::examine(examination.scope.config).await?;
+    examination.findings.extend(of_campaigns);
     if let Err(error) = examination.rest().await {
         let problem = format!("the doctor could not {}: {}: {}", error.operation, error.kind, error.detail());
         let remedy =

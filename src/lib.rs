@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod app;
+pub mod campaigns;
 pub mod cli;
 pub mod config;
 mod contracts;

@@ -48,6 +48,7 @@ async fn dispatch(cli: Cli) -> Result<ExitCode> {
     match cli.command.unwrap_or_default() {
         Command::Run => app::run(load).await,
         Command::Backfill(args) => app::backfill(&args, &load()?).await,
+        Command::Campaigns(args) => app::campaigns(&args.action, &load()?.config).await,
         Command::Check(CheckArgs { defaults: true, .. }) => {
             app::print(&app::defaults())?;
             Ok(SUCCESS.into())

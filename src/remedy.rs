@@ -3,6 +3,7 @@
 //! A library names operation, object and cause. It does not know which setting it was given, so the remedy is found here, by type
 //! and kind of the error or of one of its causes. Log, readiness page, doctor and commands use the same functions. Pure.
 
+mod campaigns;
 mod history;
 pub(crate) mod keys;
 
@@ -17,6 +18,7 @@ use domain::collector::TooDeep;
 use errors::{Kind, without_causes};
 use evm::{BadLog, ChainError, FaultKind, NodeFault};
 use http_client::{HttpError, TrustError};
+use store_campaigns::{DatabaseError, DatabaseErrorKind};
 use store_peers::{HistoryError, HistoryErrorKind};
 use store_redis::{
     ErrorKind, Family, Fault, StoreError, Writer,
@@ -24,7 +26,7 @@ use store_redis::{
 };
 use supervision::DeadlineExceeded;
 
-use crate::{contracts::ContractError, rights};
+use crate::{contracts::ContractError, key_families, rights};
 
 /// How many causes of an error are examined, so that the search ends for any error.
 const DEEPEST: usize = 16;
@@ -86,6 +88,9 @@ fn of_link(error: &(dyn Error + 'static)) -> Option<String> {
     }
     if let Some(error) = error.downcast_ref::<HistoryError>() {
         return Some(history::of_kind(error.kind).to_owned());
+    }
+    if let Some(error) = error.downcast_ref::<DatabaseError>() {
+        return Some(of_database(error).to_owned());
     }
     if let Some(error) = error.downcast_ref::<CollectorProblem>() {
         return of_collector(error).map(str::to_owned);
@@ -164,6 +169,9 @@ pub fn of_key(kind: ErrorKind, key: &str) -> String {
             format!("{}; `state-tracker doctor` says of which type it is", keys::wrong_type(family, is_of_collector))
         }
         (ErrorKind::Malformed, Writer::Producers | Writer::Outputs) => keys::malformed(Some(family)),
+        (ErrorKind::Malformed, Writer::State) if key_families::is_of_campaigns(family) => {
+            format!("{}; what is kept of campaigns expires within a day", keys::malformed(Some(family)))
+        }
         (ErrorKind::Malformed, Writer::State) => {
             let reset = if is_of_collector { RESET_CHAIN } else { RESET_LEDGER };
             format!("{}; {reset}", keys::malformed(Some(family)))
@@ -187,7 +195,9 @@ fn family(key: &str) -> Option<(&'static Family, bool)> {
     let names = std::iter::once(key.as_str()).chain(behind);
     names.into_iter().find_map(|name| {
         let of_tracker = store_tracker::family_of(name).map(|family| (family, false));
-        of_tracker.or_else(|| store_collector::family_of(name).map(|family| (family, true)))
+        let of_campaigns = || store_campaign_log::family_of(name).map(|family| (family, false));
+        let of_collector = || store_collector::family_of(name).map(|family| (family, true));
+        of_tracker.or_else(of_collector).or_else(of_campaigns)
     })
 }
 
@@ -235,6 +245,11 @@ pub fn of_kind(kind: ErrorKind) -> &'static str {
     }
 }
 
+/// The remedy of an error of the database of campaigns.
+pub(crate) fn of_database(error: &DatabaseError) -> &'static str {
+    campaigns::of_kind(error.kind)
+}
+
 /// The remedy of any kind in the tables, those of the actors included.
 pub(crate) fn of_label(kind: Kind) -> &'static str {
     if let Some(kind) = ErrorKind::ALL.iter().find(|known| known.row() == kind) {
@@ -242,6 +257,9 @@ pub(crate) fn of_label(kind: Kind) -> &'static str {
     }
     if let Some(kind) = HistoryErrorKind::ALL.iter().find(|known| known.row() == kind) {
         return history::of_kind(*kind);
+    }
+    if let Some(kind) = DatabaseErrorKind::ALL.iter().find(|known| known.row() == kind) {
+        return campaigns::of_kind(*kind);
     }
     match kind {
         operations::LOST => LOST,

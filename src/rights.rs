@@ -10,6 +10,7 @@ mod rule;
 use std::collections::{BTreeMap, BTreeSet};
 
 use color_eyre::eyre::Result;
+use store_campaign_log::CampaignKeys;
 use store_collector::needs_of_migration;
 use store_redis::{
     Denied, ErrorKind, MissingRight, Need, PROBE_ARGUMENT, Servers, Store, StoreError, covers,
@@ -60,6 +61,9 @@ pub(crate) fn needs(config: &Config, markets: &[String]) -> Result<Vec<Need>> {
     }
     if config.collector.is_enabled() {
         all.extend(collector_store(config)?.needs(&config.tracker.markets, config.relays()));
+    }
+    if config.campaigns.serves() {
+        all.push(CampaignKeys::new(&config.output.prefix).need());
     }
     if config.output.prefix.is_empty() {
         all.extend(config.migration.all().iter().flat_map(needs_of_migration));
@@ -172,10 +176,11 @@ fn quoted(word: &str) -> String {
     format!("\"{escaped}\"")
 }
 
-/// The channels to which the listener subscribes for these markets.
+/// The channels to which the listener subscribes for these markets, and the gateway of campaigns for its events.
 fn subscribed_channels(config: &Config, markets: &[String]) -> Vec<String> {
     let keys: Vec<MarketKeys> = markets.iter().map(|market| market_keys(config, market)).collect();
-    channels(&keys)
+    let of_campaigns = config.campaigns.serves().then(|| CampaignKeys::new(&config.output.prefix).channel());
+    channels(&keys).into_iter().chain(of_campaigns).collect()
 }
 
 /// The pattern of the channels on which trackers receive their own messages.

@@ -22,13 +22,19 @@
 //! ├─ finder             unless `intervals.find` is 0
 //! ├─ pruner
 //! ├─ read-api           when it has a token
-//! └─ peers              when their history has a file
-//!    ├─ history
-//!    ├─ state
-//!    ├─ connections
-//!    │  └─ connection-1…
-//!    ├─ listener-proxy, listener-pool
-//!    └─ http-proxy, http-pool
+//! ├─ peers              when their history has a file
+//! │  ├─ history
+//! │  ├─ state
+//! │  ├─ connections
+//! │  │  └─ connection-1…
+//! │  ├─ listener-proxy, listener-pool
+//! │  └─ http-proxy, http-pool
+//! └─ campaigns          when they have a database
+//!    ├─ scheduler
+//!    ├─ workers
+//!    │  └─ worker-1…
+//!    ├─ monitor
+//!    └─ gateway
 //! ```
 //!
 //! The mailboxes are created first, so that every actor gets its edges before any actor exists. Each edge is declared with its
@@ -39,6 +45,7 @@
 #[cfg(feature = "failure-points")]
 pub(crate) mod actor_list;
 mod alerts;
+mod campaigns;
 mod collector;
 mod migration;
 mod operator_files;
@@ -77,6 +84,8 @@ use crate::{
     remedy,
 };
 
+pub use campaigns::CampaignPort;
+pub(crate) use campaigns::database_settings;
 use collector::AcrossReloads;
 pub(crate) use collector::{protocol_state, store as collector_store};
 pub(crate) use migration::migrate_market;
@@ -105,6 +114,8 @@ pub struct Service {
     api: Option<ReadApi>,
     /// The ports of the peers, if they run.
     peers: Option<PeerPorts>,
+    /// The port of campaigns, if they run.
+    campaigns: Option<CampaignPort>,
     tracker: TrackerServices,
     /// Progress and metrics of the collector, if it runs.
     followed: Option<AcrossReloads>,
@@ -147,14 +158,16 @@ impl Service {
         let nodes = followed.as_ref().map_or_else(NodePool::default, |followed| followed.nodes.clone());
         let api = read_api::bind(config, &services, security.audit.clone(), nodes)?;
         let peers = peers::bind(config, &services, &security.audit, &clock)?;
+        let (alerts, alerting) = alerts::child(config, &services, &vitals.tree, &clock)?.unzip();
+        let campaigns = campaigns::bind(config, &services, alerting.as_ref(), &clock)?;
         let http = HttpServers::bind(metrics, operator, security, vitals.clone()).await?;
         migration::at_start(config, &services.store).await?;
         let (listener, finder) = (Name::new("listener"), Name::new("finder"));
-        let (alerts, alerting) = alerts::child(config, &services, &vitals.tree, &clock)?.unzip();
         let (registry, indexer, mut children) =
             children(config, &tracker, followed.as_ref(), [&listener, &finder], alerting.as_ref(), &clock)?;
         children.extend(api.as_ref().map(|api| read_api::child(config, api)));
         children.extend(peers.as_ref().map(|ports| peers::child(config, ports, &clock)));
+        children.extend(campaigns.iter().map(|port| campaigns::child(config, port)));
         // First, so that it stops last: the others may have something to tell until then.
         let children = alerts.into_iter().chain(children).collect();
         let simultaneous_restarts = config.supervision.simultaneous_restarts;
@@ -167,9 +180,7 @@ impl Service {
         services
             .telemetry
             .observe_tree(move || observed.upgrade().map_or_else(Vec::new, |tree| tree.health()));
-        let of_api = api.as_ref().map(|api| api.address().to_string());
-        let (metrics, operator) = (http.metrics_address(), http.operator_address());
-        tracing::info!(%metrics, %operator, read_api = of_api, "endpoints are open");
+        say_where(&http, api.as_ref(), campaigns.as_ref());
         // A lock of tokio, since a reload holds it over awaits.
         let in_effect =
             tokio::sync::Mutex::new(InEffect { config: config.clone(), collector_is_outdated: false });
@@ -182,6 +193,7 @@ impl Service {
             http,
             api,
             peers,
+            campaigns,
             tracker,
             followed,
             clock,
@@ -218,6 +230,12 @@ impl Service {
         self.peers.as_ref()
     }
 
+    /// The port of campaigns, if they run.
+    #[must_use]
+    pub fn campaigns(&self) -> Option<&CampaignPort> {
+        self.campaigns.as_ref()
+    }
+
     /// The store of Redis.
     #[must_use]
     pub fn store(&self) -> &Store {
@@ -243,6 +261,14 @@ impl Service {
         self.http.stop().await;
         report
     }
+}
+
+/// Logs the addresses that clients may use.
+fn say_where(http: &HttpServers, api: Option<&ReadApi>, campaigns: Option<&CampaignPort>) {
+    let of_api = api.map(|api| api.address().to_string());
+    let of_campaigns = campaigns.and_then(CampaignPort::address).map(|address| address.to_string());
+    let (metrics, operator) = (http.metrics_address(), http.operator_address());
+    tracing::info!(%metrics, %operator, read_api = of_api, campaigns = of_campaigns, "endpoints are open");
 }
 
 /// The outbox for operators, where the collector runs. A shadow has none.

@@ -83,7 +83,8 @@ fn check_says_first_whether_it_is_valid_what_runs_and_what_was_changed() {
     assert_eq!(lines[1].trim(), "tracker    runs: serves 1 market");
     assert_eq!(lines[2].trim(), "collector  does not run: collector.nodes (RPC_NODES) is not set");
     assert_eq!(lines[3].trim(), "read API   does not run: api.read_token (AUTH_READ_TOKEN) is not set");
-    assert!(lines[4].starts_with("note: ") && lines[4].contains("former name of [collector]"), "{said}");
+    assert_eq!(lines[4].trim(), "campaigns  does not run: campaigns.database_url (DATABASE_URL) is not set");
+    assert!(lines[5].starts_with("note: ") && lines[5].contains("former name of [collector]"), "{said}");
     let at = |start: &str| lines.iter().position(|line| line.starts_with(start)).unwrap();
     assert!(at("Changed:") < at("redis.port ") && at("redis.port ") < at("Defaults:"), "{said}");
     assert!(at("collector.workers ") < at("Defaults:") && at("Defaults:") < at("redis.host "), "{said}");

@@ -8,6 +8,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)] // Both macros panic when the pipe is closed.
 
 pub mod alerts;
+pub mod campaigns;
 pub mod collector;
 pub mod env;
 pub mod operations;

@@ -1,6 +1,7 @@
 //! The operations and failure kinds that only the actors have, and the joined tables of all crates.
 
 use errors::{Kind, Operation};
+use store_campaigns::DatabaseErrorKind;
 use store_peers::HistoryErrorKind;
 use store_redis::ErrorKind;
 
@@ -40,6 +41,8 @@ pub fn all() -> impl Iterator<Item = Operation> {
         store_redis::operations::ALL,
         store_tracker::operations::ALL,
         store_collector::operations::ALL,
+        store_campaign_log::operations::ALL,
+        store_campaigns::operations::ALL,
         store_peers::operations::ALL,
         OWN,
     ];
@@ -49,7 +52,9 @@ pub fn all() -> impl Iterator<Item = Operation> {
 /// Every kind of failure of this workspace.
 pub fn kinds() -> impl Iterator<Item = Kind> {
     let of_history = HistoryErrorKind::ALL.iter().map(|kind| kind.row());
-    ErrorKind::ALL.iter().map(|kind| kind.row()).chain(of_history).chain(OWN_KINDS.iter().copied())
+    let of_database = DatabaseErrorKind::ALL.iter().map(|kind| kind.row());
+    let of_redis = ErrorKind::ALL.iter().map(|kind| kind.row());
+    of_redis.chain(of_history).chain(of_database).chain(OWN_KINDS.iter().copied())
 }
 
 #[cfg(test)]

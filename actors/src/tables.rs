@@ -1,7 +1,7 @@
 //! The joined tables of all actors: metrics and failure points. The reference pages are generated from them.
 
 use crate::{
-    alerts, collector,
+    alerts, campaigns, collector,
     env::{
         FailurePoint,
         telemetry::{self, Metric},
@@ -26,13 +26,14 @@ static OF_SUPERVISORS: [FailurePoint; 2] = [
 
 /// Every metric, grouped by the part that records it.
 #[must_use]
-pub fn metrics_by_part() -> [(&'static str, Vec<&'static Metric>); 5] {
+pub fn metrics_by_part() -> [(&'static str, Vec<&'static Metric>); 6] {
     [
         ("The process and its actors", telemetry::metrics().collect()),
         ("The tracker", tracker::metrics::metrics().collect()),
         ("The collector", collector::metrics::metrics().collect()),
         ("The alerts", alerts::metrics::metrics().collect()),
         ("Connected peers", peers::metrics::metrics().collect()),
+        ("Campaigns", campaigns::metrics::metrics().collect()),
     ]
 }
 
@@ -43,9 +44,13 @@ pub fn metrics() -> impl Iterator<Item = &'static Metric> {
 
 /// Every failure point: the tracker's, the collector's, the supervisors'.
 pub fn failure_points() -> impl Iterator<Item = &'static FailurePoint> {
-    let of_actors =
-        tracker::points::POINTS.iter().chain(collector::points::POINTS).chain(peers::points::POINTS);
-    of_actors.chain(&OF_SUPERVISORS)
+    let tables = [
+        tracker::points::POINTS,
+        collector::points::POINTS,
+        peers::points::POINTS,
+        campaigns::points::POINTS,
+    ];
+    tables.into_iter().flatten().chain(&OF_SUPERVISORS)
 }
 
 #[cfg(test)]

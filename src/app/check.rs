@@ -64,7 +64,7 @@ pub async fn check(args: &CheckArgs, loaded: Result<Loaded, ConfigErrors>) -> Re
     Ok((text, exit.into()))
 }
 
-fn parts(config: &Config) -> [Part; 3] {
+fn parts(config: &Config) -> [Part; 4] {
     let markets = config.tracker.markets.len();
     let nodes = config.collector.nodes.len();
     let collector = match nodes {
@@ -79,7 +79,18 @@ fn parts(config: &Config) -> [Part; 3] {
         Part { name: "tracker", runs: true, detail: format!("serves {}", counted(markets, "market")) },
         Part { name: "collector", runs: config.collector.is_enabled(), detail: collector },
         Part { name: "read API", runs: config.api.is_enabled(), detail: api },
+        Part { name: "campaigns", runs: config.campaigns.is_enabled(), detail: campaigns(config) },
     ]
+}
+
+fn campaigns(config: &Config) -> String {
+    let settings = &config.campaigns;
+    match (settings.schedules(), settings.serves()) {
+        (true, true) => format!("counts runs, and serves {}", settings.gateway_address),
+        (true, false) => "counts runs; campaigns.gateway is false".to_owned(),
+        (false, true) => format!("serves {}; campaigns.scheduler is false", settings.gateway_address),
+        (false, false) => "campaigns.database_url (DATABASE_URL) is not set".to_owned(),
+    }
 }
 
 fn counted(n: usize, noun: &str) -> String {

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::{
     config::{Config, Secret},
     contracts::submission_windows,
+    doctor::{self, Severity},
     escape::escaped,
     producers::{self, Advice, Place},
     protocol::{self, Verdict},
@@ -69,7 +70,31 @@ pub(super) async fn connect(config: &Config) -> Result<Vec<Connection>> {
     if config.collector.is_enabled() && connections.iter().take(1).all(|redis| redis.ok) {
         connections.extend(chain_state(config, ids.first().copied()).await?);
     }
+    connections.extend(campaigns(config).await?);
     Ok(connections)
+}
+
+/// What the doctor finds of the database of campaigns: it fails with an error, and works with a warning.
+async fn campaigns(config: &Config) -> Result<Vec<Connection>> {
+    if !config.campaigns.is_enabled() {
+        return Ok(Vec::new());
+    }
+    let findings = doctor::campaigns::examine(config).await?;
+    let server = findings.first().map_or_else(String::new, |finding| format!(" {}", finding.object));
+    let told = |severity: Severity| {
+        let all = findings.iter().filter(|finding| finding.severity == severity);
+        let all: Vec<String> = all
+            .map(|finding| escaped(&format!("{}; {}", finding.problem, finding.remedy)).into_owned())
+            .collect();
+        (!all.is_empty()).then(|| all.join(". "))
+    };
+    let (error, warning) = (told(Severity::Error), told(Severity::Warning));
+    let is_ok = error.is_none();
+    let detail = error.unwrap_or_else(|| {
+        "answers, and has the tables and rights; job:status is not sent without the migration".to_owned()
+    });
+    let database = Connection::new(format!("database{server}"), is_ok, detail);
+    Ok(vec![Connection { warning, ..database }])
 }
 
 async fn redis(config: &Config) -> Result<Vec<Connection>> {

@@ -90,6 +90,7 @@ fn endpoints() -> Vec<(String, String)> {
         Server::Api => default("api.address"),
         Server::Peers => default("peers.proxy_http_address"),
         Server::Senders => default("peers.proxy_address"),
+        Server::Campaigns => default("campaigns.gateway_address"),
     };
     let row = |endpoint: &crate::http::Endpoint| {
         (format!("http://{}{}", address(endpoint.server), endpoint.path), endpoint.answer.to_owned())

@@ -32,6 +32,22 @@ pub(crate) const HTTP_URL_OR_NONE: Text = Text {
 };
 pub(crate) const HTTP_HOOK_OR_NONE: Text =
     Text { what: "empty, or a URL that begins with http:// or https://", accepts: is_http_hook_or_none };
+pub(crate) const POSTGRES_URL_OR_NONE: Text = Text {
+    what: "empty, or postgres://[user:password@]host[:port]/database, with parameters such as ?sslmode=require or without",
+    accepts: is_postgres_url_or_none,
+};
+pub(crate) const SIGNING_SECRET: Text = Text {
+    what: "empty, or a text of at least 32 bytes",
+    accepts: |text| text.is_empty() || text.len() >= 32,
+};
+pub(crate) const JSON_PATH: Text = Text {
+    what: "names of fields with dots between them, such as \"costs.tip_lamports\"",
+    accepts: is_json_path,
+};
+pub(crate) const ORIGINS: Text = Text {
+    what: "\"*\", or origins such as \"https://app.example.org\", separated by commas",
+    accepts: |text| origins(text).all(is_origin) && origins(text).next().is_some(),
+};
 pub(crate) const NAME: Text = Text {
     what: "an address (0x and 40 hex digits) or a name without spaces and without any of : , { } [ ] and quotes",
     accepts: is_name,
@@ -93,6 +109,17 @@ fn is_migrations(text: &str) -> bool {
 /// The items of a list that commas separate.
 fn items(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+/// The origins of a text.
+pub(crate) fn origins(text: &str) -> impl Iterator<Item = &str> {
+    items(text)
+}
+
+/// What a browser sends as an origin, or all.
+fn is_origin(text: &str) -> bool {
+    let is_whole = |url: Url| url.origin().ascii_serialization() == text.trim_end_matches('/');
+    text == "*" || (!text.contains(is_odd) && text.parse::<Url>().is_ok_and(is_whole))
 }
 
 /// The networks of a text; `None` for one that can't be read.
@@ -200,6 +227,19 @@ fn is_redis_url(text: &str) -> bool {
     // The parser drops line breaks and tabs, and escapes blanks.
     let clean = !text.contains(is_odd);
     text.is_empty() || (known && clean && text.into_connection_info().is_ok_and(usable))
+}
+
+fn is_postgres_url_or_none(text: &str) -> bool {
+    let is_known = |url: Url| matches!(url.scheme(), "postgres" | "postgresql") && url.path().len() > 1;
+    text.is_empty()
+        || (!text.contains(is_odd) && !text.contains('#') && text.parse::<Url>().is_ok_and(is_known))
+}
+
+fn is_json_path(text: &str) -> bool {
+    let is_field = |field: &str| {
+        !field.is_empty() && field.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+    };
+    text.len() <= 200 && text.split('.').all(is_field)
 }
 
 fn is_http_url_or_none(text: &str) -> bool {

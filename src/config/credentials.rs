@@ -47,10 +47,16 @@ fn passwords(config: &Config) -> Vec<(&'static str, String)> {
         ("redis.sentinel_password", &redis.sentinel_password),
         ("relayer.token", &config.relayer.token),
         ("api.read_token", &config.api.read_token),
+        ("campaigns.jwt_secret", &config.campaigns.jwt_secret),
+        ("campaigns.auth_key", &config.campaigns.auth_key),
+        ("campaigns.service_token", &config.campaigns.service_token),
     ];
     let parts = parts.map(|(key, password)| (key, password.reveal().to_owned()));
     let of_url = of_redis_url(redis.url.reveal()).into_iter().map(|password| ("redis.url", password));
-    parts.into_iter().chain(of_url).collect()
+    let database = config.campaigns.database_url.reveal();
+    let of_database =
+        of_postgres_url(database).into_iter().map(|password| ("campaigns.database_url", password));
+    parts.into_iter().chain(of_url).chain(of_database).collect()
 }
 
 fn nodes(config: &Config) -> impl Iterator<Item = (&'static str, NodeUrl)> {
@@ -77,6 +83,25 @@ fn applications(config: &Config) -> impl Iterator<Item = (&'static str, NodeUrl)
     urls.map(|url| ("peers.sources", url))
 }
 
+/// The password of a URL of PostgreSQL, as it is written and as it is sent.
+fn of_postgres_url(url: &str) -> Vec<String> {
+    let Ok(url) = url.parse::<Url>() else { return Vec::new() };
+    let written = url.password().map(str::to_owned);
+    let sent = written.as_deref().map(decoded);
+    let parameter =
+        url.query_pairs().find(|(name, _)| name == "password").map(|(_, value)| value.into_owned());
+    written.into_iter().chain(sent).chain(parameter).collect()
+}
+
+/// A text without the escapes of a URL.
+fn decoded(text: &str) -> String {
+    // A query's value has the same escapes, and one more: `+`.
+    let query = format!("v={}", text.replace('+', "%2B"));
+    url::form_urlencoded::parse(query.as_bytes())
+        .next()
+        .map_or_else(String::new, |(_, value)| value.into_owned())
+}
+
 /// The password of a URL of Redis, as it is written and as it is sent.
 fn of_redis_url(url: &str) -> Vec<String> {
     let sent =
@@ -96,6 +121,9 @@ mod tests {
     #[test]
     fn the_password_of_a_url_is_known_in_both_forms() {
         assert_eq!(of_redis_url("rediss://me:p%40ss@host:1/0"), ["p@ss", "p%40ss"]);
+        assert_eq!(of_postgres_url("postgres://me:p%40ss+1@host/db"), ["p%40ss+1", "p@ss+1"]);
+        assert_eq!(of_postgres_url("postgres://host/db?password=p%40ss"), ["p@ss"]);
+        assert!(of_postgres_url("postgres://host/db").is_empty() && of_postgres_url("").is_empty());
         assert!(of_redis_url("redis://host:1").is_empty() && of_redis_url("").is_empty());
     }
 }

@@ -111,13 +111,14 @@ fn kind_of_file(content: Content) -> &'static str {
     match content {
         Content::Certificates | Content::Key => "a PEM file",
         Content::Tokens => "a file with tokens",
+        Content::Jwks => "a file with a JSON Web Key Set",
     }
 }
 
 /// The limits of a setting that names a file.
 fn file(content: Content) -> String {
     let form = match content {
-        Content::Certificates | Content::Key => "",
+        Content::Certificates | Content::Key | Content::Jwks => "",
         Content::Tokens => ", one a line",
     };
     format!("empty, or the path of {}{form}", kind_of_file(content))
@@ -139,6 +140,12 @@ fn file_problem(content: Content, path: &Path) -> Option<String> {
         Content::Key => PrivateKeyDer::from_pem_slice(&bytes)
             .is_err()
             .then(|| "it contains no private key without a passphrase".to_owned()),
+        Content::Jwks => {
+            let set: Option<serde_json::Value> = serde_json::from_slice(&bytes).ok();
+            let keys = set.as_ref().and_then(|set| set.get("keys")?.as_array());
+            let has_one = keys.is_some_and(|keys| keys.iter().any(serde_json::Value::is_object));
+            (!has_one).then(|| "it contains no key: it must be JSON with a list `keys`".to_owned())
+        }
         Content::Tokens => tokens_of(&String::from_utf8_lossy(&bytes)).err().map(|bad| bad.to_string()),
     }
 }

@@ -1,5 +1,8 @@
 //! Checks of several settings against each other, by their effective values. Pure.
 
+mod campaigns;
+mod pairs;
+
 use std::net::SocketAddr;
 
 use figment::value::Value;
@@ -10,6 +13,7 @@ use super::problem::Problem;
 use super::schema;
 use super::setting::Bound;
 use super::value::{duration, readable, refused};
+use pairs::certificate_with_its_key;
 
 /// Every contradiction. `get` returns `None` for a setting without a usable value; its checks are skipped.
 pub(crate) fn problems<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Vec<Problem> {
@@ -33,7 +37,8 @@ pub(crate) fn problems<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Vec<Probl
     problems.extend(api_has_addresses(&get));
     problems.extend(same_port(&get));
     problems.extend(application_of_its_own(&get));
-    problems.extend(api_port_of_its_own(get));
+    problems.extend(api_port_of_its_own(&get));
+    problems.extend(campaigns::problems(get));
     problems
 }
 
@@ -72,22 +77,6 @@ fn cluster_has_one_database<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Opti
     let other = db.value.to_i128().is_some_and(|db| db != 0);
     let allowed = "must be 0 when redis.cluster is set: a cluster has no other database";
     (other && !cluster.is_unset()).then(|| db.refused(&db.shown, allowed))
-}
-
-fn certificate_with_its_key<'a>(
-    cert: &str,
-    key: &str,
-    get: impl Fn(&str) -> Option<&'a Entry>,
-) -> Option<Problem> {
-    let (cert, key) = (get(cert)?, get(key)?);
-    let (lacking, other) = match (cert.is_unset(), key.is_unset()) {
-        (true, false) => (cert, key),
-        (false, true) => (key, cert),
-        _ => return None,
-    };
-    let allowed =
-        format!("must be set where {} is set: a certificate and its key belong together", other.setting.key);
-    Some(lacking.refused(&lacking.shown, &allowed))
 }
 
 fn tls_has_a_certificate<'a>(get: impl Fn(&str) -> Option<&'a Entry>) -> Option<Problem> {

@@ -71,6 +71,8 @@ pub(crate) enum Content {
     Key,
     /// Tokens, one a line.
     Tokens,
+    /// Public keys of tokens, as a JSON Web Key Set.
+    Jwks,
 }
 
 /// A form of text: its description and its check.

@@ -3,6 +3,7 @@
 
 mod alerts;
 mod api;
+mod campaigns;
 mod collector;
 mod http;
 mod log;
@@ -24,6 +25,7 @@ use super::setting::{Section, Table};
 
 pub use alerts::{Alerts, BadWebhook};
 pub use api::Api;
+pub use campaigns::{Campaigns, TokenKeys};
 pub use collector::Collector;
 pub use http::{Http, OperatorFiles};
 pub use log::{Log, LogFormat};
@@ -70,6 +72,7 @@ sections! {
     alerts: Alerts,
     api: Api,
     peers: Peers,
+    campaigns: Campaigns,
     supervision: Supervision,
     mailbox: Mailbox,
     http: Http,

@@ -1,5 +1,6 @@
 //! The promises of the configuration.
 
+mod campaigns;
 mod collector;
 mod failure_points;
 mod files;

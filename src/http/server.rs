@@ -18,6 +18,8 @@ pub enum Server {
     Peers,
     /// For senders of pictures. On 127.0.0.1 by default.
     Senders,
+    /// For clients of campaigns. On 127.0.0.1 by default.
+    Campaigns,
 }
 
 impl Server {
@@ -30,6 +32,7 @@ impl Server {
             Self::Api => "the read API",
             Self::Peers => "readers of connected peers",
             Self::Senders => "senders of pictures of connected peers",
+            Self::Campaigns => "clients of campaigns",
         }
     }
 
@@ -40,6 +43,7 @@ impl Server {
             Self::Api => "the port of api.address",
             Self::Peers => "the port of peers.proxy_http_address or peers.pool_http_address",
             Self::Senders => "the port of peers.proxy_address or peers.pool_address",
+            Self::Campaigns => "the port of campaigns.gateway_address",
         }
     }
 
@@ -50,6 +54,7 @@ impl Server {
             Self::Api => "the host of api.address to 0.0.0.0",
             Self::Peers => "the host of that setting to 127.0.0.1",
             Self::Senders => "the host of that setting to 127.0.0.1",
+            Self::Campaigns => "the host of campaigns.gateway_address to 127.0.0.1",
         }
     }
 

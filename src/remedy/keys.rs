@@ -6,6 +6,8 @@
 
 use store_redis::{Family, Ttl, Writer};
 
+use crate::key_families;
+
 /// Which program writes a producers' key, and with which TTL: the columns of docs/producers.md.
 const PRODUCERS: [(&str, &str, &str); 31] = [
     ("submissionQueue", "gateway", "none"),
@@ -88,6 +90,11 @@ pub(crate) fn wrong_type(family: &Family, is_of_collector: bool) -> String {
         (Writer::Outputs, true) => format!(
             "{}, then {ASIDE}; the collector writes it with its next block, and what other programs have not read stays in the renamed key",
             own("collector, or the original's")
+        ),
+        (Writer::State, _) if key_families::is_of_campaigns(family) => format!(
+            "{}, and let it expire, or put the key aside; the gateway writes it again, and clients that were away are told that \
+             events are missing",
+            own("campaign gateway")
         ),
         (Writer::State, false) => format!(
             "{}, then restore the market's ledger from a backup or reset it (docs/operations.md, \"The ledger\"): a reset counts again \

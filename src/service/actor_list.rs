@@ -67,8 +67,31 @@ pub(crate) fn actor_list(config: &Config) -> Vec<ListedActor> {
     if config.api.is_enabled() {
         add(super::read_api::NAME, "read API");
     }
-    add_peers(config, add);
+    add_peers(config, &mut add);
+    add_campaigns(config, add);
     all
+}
+
+/// Those of campaigns.
+fn add_campaigns(config: &Config, mut add: impl FnMut(&str, &'static str)) {
+    if !config.campaigns.is_enabled() {
+        return;
+    }
+    add("campaigns", SUPERVISOR);
+    if config.campaigns.schedules() {
+        add("campaigns/scheduler", "campaign scheduler");
+        add("campaigns/workers", SUPERVISOR);
+        for number in 1..=config.campaigns.workers {
+            add(&format!("campaigns/workers/worker-{number}"), "status worker");
+        }
+        add("campaigns/counter", "campaign counter");
+    }
+    if config.campaigns.serves() {
+        add("campaigns/monitor", "campaign monitor");
+        add("campaigns/listener", "campaign listener");
+        add("campaigns/jobs", "campaign jobs");
+        add("campaigns/gateway", "campaign gateway");
+    }
 }
 
 /// Those of connected peers.

@@ -109,6 +109,14 @@ async fn every_edge_after_a_reload_is_declared_by_an_actor_of_the_tree_and_none_
     service.stop().await;
 }
 
+/// Settings of campaigns whose database does not answer, with a port of their own.
+const CAMPAIGNS: [(&str, &str); 4] = [
+    ("DATABASE_URL", "postgres://nobody@127.0.0.1:1/campaigns"),
+    ("STATE_TRACKER__CAMPAIGNS__JWT_SECRET", "a-secret-of-tokens-of-32-bytes-or-more"),
+    ("STATE_TRACKER__CAMPAIGNS__GATEWAY_ADDRESS", "127.0.0.1:0"),
+    ("STATE_TRACKER__CAMPAIGNS__WORKERS", "2"),
+];
+
 /// Settings of peers with two connections, ports of their own, and a history in this file.
 fn peers(file: &str) -> [(&str, &str); 7] {
     const ANY: &str = "127.0.0.1:0";
@@ -170,6 +178,12 @@ async fn the_list_of_actors_is_that_of_the_tree_that_runs() {
         ),
         (&[lower_case.as_str()][..], &[NODE]),
         (&MARKETS[..], &peers),
+        (&MARKETS[..], &CAMPAIGNS),
+        (
+            &MARKETS[..],
+            &[CAMPAIGNS[0], CAMPAIGNS[1], CAMPAIGNS[2], ("STATE_TRACKER__CAMPAIGNS__SCHEDULER", "false")],
+        ),
+        (&MARKETS[..], &[CAMPAIGNS[0], ("STATE_TRACKER__CAMPAIGNS__GATEWAY", "false")]),
     ] {
         let config = config(markets, more);
         let service = start(&config).await;

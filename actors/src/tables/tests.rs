@@ -8,8 +8,12 @@ use std::{
     time::Duration,
 };
 
+use access_tokens::{Keys, Verifier};
+use campaign_gateway::Gateway;
 use domain::chain::ContractAddress;
 use evm::{ChainConfig, Contracts, Source};
+use store_campaign_log::CampaignKeys;
+use store_campaigns::{Database, DatabaseSettings};
 use store_redis::{RedisSettings, Store};
 use store_tracker::Intervals;
 use supervision::{Activity, ActorHealth, Clock, ExitKind, MailboxStats, State};
@@ -17,6 +21,7 @@ use supervision::{Activity, ActorHealth, Clock, ExitKind, MailboxStats, State};
 use super::*;
 use crate::{
     alerts::{AlertBook, AlertMetrics},
+    campaigns::{CampaignGateway, CampaignMetrics, Campaigns, CampaignsSettings, GatewayLog},
     collector::{CollectorMetrics, Progress},
     env::{
         Services,
@@ -65,6 +70,26 @@ fn peers(clock: &Clock) -> Peers {
     Peers::new(Services::new(pool(), telemetry, clock), settings, clock)
 }
 
+/// Campaigns whose database does not answer, and a gateway without clients.
+fn campaigns(clock: &Clock) -> (Campaigns, Arc<CampaignGateway>) {
+    let second = Duration::from_secs(1);
+    let telemetry = Telemetry::new().expect("an own registry refuses nothing");
+    let services = Services::new(pool(), telemetry, clock);
+    let settings = DatabaseSettings::new("postgres://nobody@127.0.0.1:1/campaigns");
+    let database = Database::new(settings).expect("a URL");
+    let keys = CampaignKeys::new("");
+    let own = CampaignsSettings { interval: second, job_retention: second, alert_below: 0.0, writes: true };
+    let campaigns = Campaigns::new(services.clone(), database, keys.clone(), own, None, clock);
+    let keys_of_tokens = Keys::Secret(vec![7; 32]);
+    let settings =
+        access_tokens::Settings { keys: keys_of_tokens, issuer: None, audience: None, leeway: second };
+    let verifier = Verifier::new(settings, clock.clone()).expect("a secret");
+    let log = GatewayLog::new(services.store, keys, clock);
+    let limits = campaign_gateway::Settings::default();
+    let gateway = Gateway::new(campaigns.clone(), log, verifier, limits, clock.clone());
+    (campaigns, gateway)
+}
+
 /// Every group of metrics on one registry.
 fn registered() -> Telemetry {
     let (telemetry, clock) =
@@ -101,6 +126,10 @@ fn registered() -> Telemetry {
     collector.observe(source, Arc::new(Progress::new(&clock)));
     AlertMetrics::register(telemetry.meter()).observe(AlertBook::default());
     PeerMetrics::register(telemetry.meter()).observe(peers(&clock));
+    let of_campaigns = CampaignMetrics::register(telemetry.meter(), true);
+    let (campaigns, gateway) = campaigns(&clock);
+    of_campaigns.observe(campaigns);
+    of_campaigns.observe_gateway(gateway);
     telemetry
 }
 
@@ -158,7 +187,8 @@ fn every_name_follows_the_rules_of_prometheus() {
     assert_eq!(names.len(), metrics().count(), "a name is used twice");
     for row in metrics() {
         let Metric { name, kind, unit, sentence, .. } = row;
-        assert!(name.starts_with("state_tracker_"), "{name}");
+        // Those of the original of campaigns keep their names.
+        assert!(name.starts_with("state_tracker_") || name.starts_with("volume_bot_"), "{name}");
         assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
         assert_eq!(name.ends_with("_total"), *kind == Kind::Counter, "{name} is a {kind:?}");
         let ends = |unit: &str| name.trim_end_matches("_total").ends_with(unit);

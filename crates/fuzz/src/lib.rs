@@ -17,6 +17,7 @@ mod failure_points;
 mod peers;
 mod refused;
 mod retry_after;
+mod sockets;
 mod text;
 
 use std::path::PathBuf;
@@ -40,9 +41,11 @@ pub static TARGETS: &[Target] = &[
     Target { name: "ledger", run: text::ledger },
     Target { name: "logs", run: text::logs },
     Target { name: "names", run: text::name },
+    Target { name: "packets", run: sockets::packets },
     Target { name: "peers", run: peers::lines },
     Target { name: "retry_after", run: retry_after::header },
     Target { name: "urls", run: text::url },
+    Target { name: "websocket", run: sockets::websocket },
 ];
 
 impl Target {

@@ -48,7 +48,9 @@ explored! {
     ledger ledger_for_long 3_000 100_000,
     logs logs_for_long 3_000 100_000,
     names names_for_long 3_000 100_000,
+    packets packets_for_long 5_000 300_000,
     peers peers_for_long 5_000 300_000,
     retry_after retry_after_for_long 10_000 300_000,
     urls urls_for_long 5_000 300_000,
+    websocket websocket_for_long 5_000 300_000,
 }

@@ -18,7 +18,7 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use hyper::http::{request, uri::Scheme};
-use hyper::{HeaderMap, Request, Response, Uri};
+use hyper::{Request, Response, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Builder, Client};
@@ -28,7 +28,7 @@ use url::Url;
 
 pub use base::{BadUrl, BaseUrl};
 pub use hyper::body::Bytes;
-pub use hyper::{StatusCode, header};
+pub use hyper::{HeaderMap, StatusCode, header};
 pub use trust::{Trust, TrustError};
 
 /// How long a connection stays open without a request.
@@ -158,6 +158,23 @@ impl HttpClient {
         self.request(target, request, String::new(), max_answer).await
     }
 
+    /// The same with more headers, such as a token of the caller's own in `Authorization`: it takes the place of the URL's credentials.
+    ///
+    /// # Errors
+    /// As [`Self::post`].
+    pub async fn get_with(
+        &self,
+        target: &HttpTarget,
+        headers: HeaderMap,
+        max_answer: usize,
+    ) -> Result<Answer, HttpError> {
+        let mut request = Request::get(&target.uri).header(ACCEPT, "application/json");
+        if let Some(all) = request.headers_mut() {
+            all.extend(headers);
+        }
+        self.request(target, request, String::new(), max_answer).await
+    }
+
     async fn send(
         &self,
         target: &HttpTarget,
@@ -179,7 +196,8 @@ impl HttpClient {
         body: String,
         max_answer: usize,
     ) -> Result<Answer, HttpError> {
-        if let Some(authorization) = &target.authorization {
+        let has_own = request.headers_ref().is_some_and(|headers| headers.contains_key(AUTHORIZATION));
+        if let Some(authorization) = target.authorization.as_ref().filter(|_| !has_own) {
             request = request.header(AUTHORIZATION, authorization);
         }
         let request = request.body(Full::from(body)).map_err(HttpError::Request)?;

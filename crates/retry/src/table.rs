@@ -92,6 +92,24 @@ table! {
     PEER_POLL: ms(500) => s(60), None, UNLIMITED;
         "An application that could not be polled is asked again; at most its interval."
 
+    // Campaigns.
+    CAMPAIGN_SCHEDULER: s(1) => s(15), Quarter, UNLIMITED;
+        "The scheduler of campaigns repeats a round that failed; at most its interval."
+    STATUS_WORKER: s(1) => s(30), Quarter, UNLIMITED;
+        "A status worker asks for a job row again after the database failed."
+    CAMPAIGN_MONITOR: ms(200) => s(15), Quarter, UNLIMITED;
+        "The monitor of campaigns reads runs, or appends events, again after that failed; it listens again likewise."
+    // The status of campaigns.
+    CAMPAIGN_FEED: ms(100) => s(5), Quarter, UNLIMITED;
+        "The gateway reads the log of events again after that failed."
+    // Campaigns. The first attempt and three retries.
+    STATUS_JOB: s(2) => s(60), Quarter, 4;
+        "A status job is tried again after counting its run failed; then it is a dead letter."
+    DATABASE_LOCK: ms(200) => s(5), Double, 60;
+        "A step of the database's migration asks again for a lock that a transaction of a user holds."
+    DATABASE_LISTENER: ms(100) => s(10), Double, UNLIMITED;
+        "The listener to the database connects again after it lost its connection."
+
     // Alerts.
     WEBHOOK: s(1) => s(60), Quarter, 10;
         "An alert is sent again after its receiver has not accepted it."

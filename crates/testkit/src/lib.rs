@@ -10,6 +10,8 @@
 //! | module | purpose |
 //! |---|---|
 //! | [`redis_server`] | a private `redis-server`: start, kill, pause, restart on the same data |
+//! | [`postgres`] | a private PostgreSQL server with the users' tables: start, kill, pause, restart |
+//! | [`pgbouncer`] | a private PgBouncer in front of it |
 //! | [`tls`] | the certificates of a server |
 //! | `authority` | an authority that signs certificates (feature `certificates`) |
 //! | `tls_front` | TLS in front of a server without it (feature `certificates`) |
@@ -48,6 +50,8 @@ pub mod generated_node;
 mod hold;
 mod local_port;
 pub mod peers;
+pub mod pgbouncer;
+pub mod postgres;
 mod process;
 pub mod producers;
 pub mod proxy;
@@ -70,6 +74,8 @@ pub use browser::{Browser, BrowserError};
 pub use cluster::{ClusterClient, RedisCluster};
 pub use dice::Dice;
 pub use generated_node::{GeneratedChain, GeneratedNode, NodeCounts, NodeLimits};
+pub use pgbouncer::{PgBouncer, PoolMode};
+pub use postgres::{Indexes, Postgres, PostgresBuilder, PostgresError, RoleRights, UserTables};
 pub use producers::{
     EpochTruth, LiveHandle, LiveRate, MarketProducer, ProducerConfig, ProducerError, SharedTruth,
     StormReport, SubmissionStore, Truth, event_storm, run_live,

@@ -1,13 +1,13 @@
-//! The certificates of a private Redis server with TLS. May write into the given directory.
+//! The certificates of a private server with TLS. May write into the given directory.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use redis::{ClientTlsConfig, TlsCertificates};
 
 const AUTHORITY_FILE: &str = "authority.pem";
-const CERTIFICATE_FILE: &str = "certificate.pem";
-const KEY_FILE: &str = "key.pem";
+pub(crate) const CERTIFICATE_FILE: &str = "certificate.pem";
+pub(crate) const KEY_FILE: &str = "key.pem";
 
 /// A server's identity, all of it PEM text.
 #[derive(Debug, Clone)]
@@ -38,10 +38,14 @@ impl Tls {
         .to_vec()
     }
 
-    pub(crate) fn write_to(&self, dir: &Path) -> io::Result<()> {
-        std::fs::write(dir.join(AUTHORITY_FILE), &self.authority)?;
-        std::fs::write(dir.join(CERTIFICATE_FILE), &self.certificate)?;
-        std::fs::write(dir.join(KEY_FILE), &self.key)
+    /// Writes all of it into a directory, and says which files these are.
+    pub(crate) fn write_to(&self, dir: &Path) -> io::Result<[PathBuf; 3]> {
+        let files =
+            [(AUTHORITY_FILE, &self.authority), (CERTIFICATE_FILE, &self.certificate), (KEY_FILE, &self.key)];
+        for (name, text) in files {
+            std::fs::write(dir.join(name), text)?;
+        }
+        Ok(files.map(|(name, _)| dir.join(name)))
     }
 
     /// The certificates of a client that trusts this authority; its own certificate is the server's.

@@ -105,6 +105,8 @@ fn every_failure_point_is_passed_by_an_actor_of_the_full_configuration() {
         ("STATE_TRACKER__INDEX__NAMESPACED", "true"),
         ("STATE_TRACKER__PEERS__HISTORY", "peers.db"),
         ("STATE_TRACKER__PEERS__SOURCES", "pool=http://127.0.0.1:2"),
+        ("DATABASE_URL", "postgres://127.0.0.1:2/campaigns"),
+        ("STATE_TRACKER__CAMPAIGNS__JWT_SECRET", "a-secret-of-tokens-of-32-bytes-or-more"),
     ]);
     for point in tables::failure_points() {
         assert!(passing(point, "", &all).is_ok_and(|actors| !actors.is_empty()), "{}", point.name);

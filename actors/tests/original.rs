@@ -22,7 +22,7 @@ use domain::{Address, tracker::go_json};
 use redis::aio::MultiplexedConnection;
 use serde_json::Value;
 use store_tracker::MarketKeys;
-use supervision::{Child, Clock, Limits, Mailbox, Name, Tree, TreeOptions};
+use supervision::{Activity, ActorHealth, Child, Clock, Limits, Mailbox, Name, Tree, TreeOptions};
 use testkit::{RedisServer, wait_until};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -180,6 +180,12 @@ async fn is_reproduced(name: &str) {
         .await;
         run(&mut connection, commands(events, now)).await;
         wait_until("all are received", SOON, async || tracker.tracker.events.counts().batches == 3).await;
+        // The new subscription caused a pass: the time of the next one counts from its end.
+        let is_idle = |actor: &ActorHealth| {
+            let has_none = actor.mailbox.as_ref().is_none_or(|stats| stats.waiting == 0);
+            actor.path != "a" || actor.activity == Activity::Idle && has_none
+        };
+        wait_until("the aggregator waits", SOON, async || tracker.tree.health().iter().all(is_idle)).await;
         // The events wake only the epoch tracker; the summary follows with the next pass.
         tracker.clock.advance(PASS);
     }

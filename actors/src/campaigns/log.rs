@@ -64,13 +64,17 @@ impl GatewayLog {
 
     /// Waits for events behind the position; `None` after a time without one, or at a gap.
     async fn next(&self, follow: &mut Follow, limit: usize, wait: Duration) -> Result<Next, StoreError> {
-        let Some(first) = self.clock.timeout(wait.min(CHECK_EVERY), follow.events.next()).await else {
+        let Some(are_there) = self.clock.timeout(wait.min(CHECK_EVERY), follow.events.ready()).await else {
             return Ok(Next::Quiet);
         };
-        let Some(mut message) = first else { return Ok(Next::Ended) };
+        if !are_there {
+            return Ok(Next::Ended);
+        }
         let mut events = Vec::new();
-        loop {
-            if let Some(event) = store_campaign_log::Event::parse(&message.1) {
+        while events.len() < limit
+            && let Some((_, message)) = follow.events.next_ready()
+        {
+            if let Some(event) = store_campaign_log::Event::parse(message) {
                 if event.previous > follow.position {
                     return Ok(Next::Gap);
                 }
@@ -78,13 +82,6 @@ impl GatewayLog {
                     follow.position = event.id;
                     events.extend(of_event(event));
                 }
-            }
-            if events.len() >= limit {
-                break;
-            }
-            match follow.events.next_ready() {
-                Some(next) => message = next,
-                None => break,
             }
         }
         Ok(Next::Events(events))

@@ -76,8 +76,8 @@ pub struct Listener {
 
 /// What the listener waits for.
 enum Occurrence {
-    /// An event: its channel and payload.
-    Event(String, Vec<u8>),
+    /// Events have arrived.
+    Events,
     /// The markets of the registry have changed.
     Markets,
     /// The listener's own message is published, or is not.
@@ -296,9 +296,9 @@ impl Listener {
                     () = cx.stopped() => Occurrence::End(End::Stop),
                     () = changes.next() => Occurrence::Markets,
                     published = published(self.echo.as_mut()) => Occurrence::Published(published),
-                    event = events.next() => match event {
-                        Some((channel, payload)) => Occurrence::Event(channel, payload),
-                        None => Occurrence::End(End::Lost("the connection was closed".to_owned())),
+                    are_there = events.ready() => match are_there {
+                        true => Occurrence::Events,
+                        false => Occurrence::End(End::Lost("the connection was closed".to_owned())),
                     },
                     () = clock.sleep_until(wake_at) => Occurrence::Time,
                 }
@@ -314,14 +314,13 @@ impl Listener {
                     end = self.follow_registry(subscriber).await.err().map(|error| self.report_lost(&error));
                 }
                 Occurrence::Published(published) => self.note_published(published, clock),
-                Occurrence::Event(channel, payload) => {
-                    self.collect(&channel, &payload, clock);
+                Occurrence::Events => {
                     // From the first event of a collection: steady events must not put the hand-over off for ever.
                     timers.hand_over.get_or_insert_with(|| clock.now() + COLLECT);
                     // Ready events skip `select!`, which in a storm costs more than the event itself.
                     for _ in 0..EVENTS_A_TURN {
                         let Some((channel, payload)) = events.next_ready() else { break };
-                        self.collect(&channel, &payload, clock);
+                        self.collect(channel, payload, clock);
                     }
                 }
                 Occurrence::Time => {}

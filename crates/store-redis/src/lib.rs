@@ -12,6 +12,7 @@ mod batch;
 mod connect;
 mod error;
 mod events;
+mod frames;
 mod inspect;
 mod key_family;
 mod kind;

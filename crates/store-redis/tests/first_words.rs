@@ -37,6 +37,11 @@ async fn a_server_with_too_many_clients_is_quoted() {
         assert_eq!(error.kind, ErrorKind::Unavailable);
         assert!(error.to_string().contains("max number of clients reached"), "{error}");
     }
+    for _ in 0..50 {
+        let subscribed = store(redis.addr(), "redis").subscribe(vec!["state:change".to_owned()]).await;
+        let error = subscribed.err().expect("no subscriber more");
+        assert!(error.to_string().contains("max number of clients reached"), "{error}");
+    }
     let error =
         store(redis.addr(), "redis").session(Operation::new("test", "test")).await.err().expect("none");
     assert!(error.to_string().contains("max number of clients reached"), "{error}");

@@ -84,7 +84,7 @@ async fn serve(mut stream: TcpStream, part: Part) {
                 "HELLO" if !part.from_login => answers.extend_from_slice(b"%1\r\n$5\r\nproto\r\n:3\r\n"),
                 "CLIENT" | "SELECT" if !part.from_login => answers.extend_from_slice(b"+OK\r\n"),
                 "SUBSCRIBE" if part.after_subscription => {
-                    answers.extend_from_slice(b">3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n");
+                    answers.extend_from_slice(b"*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:1\r\n");
                     answers.extend_from_slice(&part.answer);
                     is_answered = true;
                 }
@@ -311,7 +311,7 @@ fn the_kept_answers_reach_what_they_are_for() {
         (&b"r+OK\r\n"[..], &["Malformed|Malformed|", "Refused"][..]),
         (b"r$100\r\ncut", &["Unavailable"]),
         (b"r-WRONGTYPE no\r\n", &["WrongType|WrongType|"]),
-        (b"e>3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nx\r\n", &["1 events"]),
+        (b"e*3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$1\r\nx\r\n", &["1 events"]),
         (b"l-NOAUTH no\r\n", &["Denied"]),
         (b"p-NOPERM no\r\n", &["Denied"]),
         (b"d-NOPERM no\r\n", &["Denied"]),

@@ -383,7 +383,7 @@ async fn events_of_any_node_are_heard_and_another_node_is_listened_to_when_one_d
     while heard.len() < 4 {
         let event =
             tokio::time::timeout(SOON, events.next()).await.expect("heard in time").expect("connected");
-        heard.insert(event.1);
+        heard.insert(event.1.to_vec());
     }
     subscriber.ping().await.expect("alive");
     // Each new subscription tries another node, so at the latest the third finds one that lives.

@@ -93,7 +93,7 @@ async fn a_new_event_reaches_every_subscribed_gateway_with_its_id() {
     for (_, events) in &mut feeds {
         for (wanted, before) in [(first, 0), (second, first)] {
             let (_, message) = events.next().await.expect("an event");
-            let event = Event::parse(&message).expect("ours");
+            let event = Event::parse(message).expect("ours");
             assert_eq!((event.id, event.previous, event.campaign.as_str()), (wanted, before, CAMPAIGN));
         }
     }

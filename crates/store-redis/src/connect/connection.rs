@@ -51,18 +51,6 @@ impl Connection {
         self.limit.reset();
         &mut self.inner
     }
-
-    /// Subscribes to these channels.
-    pub(super) async fn subscribe(&mut self, channels: Vec<String>) -> RedisResult<()> {
-        self.limit.reset();
-        self.inner.subscribe(channels).await.map_err(|error| self.limit.explain(error))
-    }
-
-    /// Unsubscribes from these channels.
-    pub(super) async fn unsubscribe(&mut self, channels: Vec<String>) -> RedisResult<()> {
-        self.limit.reset();
-        self.inner.unsubscribe(channels).await.map_err(|error| self.limit.explain(error))
-    }
 }
 
 impl ConnectionLike for Connection {

@@ -1,24 +1,19 @@
 //! Connects to a server: address, user, password, database, TLS, timeouts; and the errors on the way.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::Duration,
 };
 
 use errors::{Operation, rounded};
-use redis::{
-    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, ProtocolVersion, RedisConnectionInfo, RedisError,
-    RedisResult,
-};
+use redis::{AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, RedisError, RedisResult};
 
 use super::{
     connection::{Connection, in_time},
     limit::{ANSWER_BYTES, AnswerLimit},
+    receiver::Receiver,
     settings::RedisSettings,
-    stream::{Identity, open},
+    stream::{Identity, Stream, open},
 };
 use crate::{answers::kind_of, error::StoreError, events::EventQueue, kind::ErrorKind};
 
@@ -129,30 +124,26 @@ impl Connector {
         self.server.addr().to_string()
     }
 
-    /// A connection that puts every event into the queue. It speaks RESP3, as every server from version 6 on does: of the client
-    /// library's ways to receive events, only that of RESP3 lets us bound the events that wait.
-    pub(super) async fn listen(&self, queue: EventQueue) -> RedisResult<Connection> {
-        let login = self.server.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-        let limit = AnswerLimit::new(ANSWER_BYTES);
-        let config = self.config.clone().set_push_sender(queue.within(limit.clone()));
-        self.over(&login, config, limit).await
+    /// A connection that puts every event into the queue.
+    pub(super) async fn listen(&self, queue: EventQueue) -> RedisResult<Receiver> {
+        self.over(|stream| Receiver::over(stream, self.server.redis_settings(), queue)).await
     }
 
     pub(super) async fn connect(&self) -> RedisResult<Connection> {
         let limit = AnswerLimit::new(ANSWER_BYTES);
-        self.over(self.server.redis_settings(), self.config.clone(), limit).await
+        let (login, config) = (self.server.redis_settings(), self.config.clone());
+        self.over(|stream| Connection::over(stream, login, config, limit)).await
     }
 
-    async fn over(
-        &self,
-        login: &RedisConnectionInfo,
-        config: AsyncConnectionConfig,
-        limit: Arc<AnswerLimit>,
-    ) -> RedisResult<Connection> {
+    /// Opens a stream and logs in over it, in time.
+    async fn over<T, F>(&self, log_in: impl FnOnce(Box<dyn Stream>) -> F) -> RedisResult<T>
+    where
+        F: Future<Output = RedisResult<T>>,
+    {
         let in_handshake = AtomicBool::new(false);
         let connecting = async {
             let stream = open(self.server.addr(), &self.identity, &in_handshake).await?;
-            Connection::over(stream, login, config, limit).await
+            log_in(stream).await
         };
         in_time(self.connect_timeout, connecting, || match in_handshake.load(Relaxed) {
             // Not a slow server: one without TLS waits for the rest of what it takes for a command.

@@ -51,7 +51,7 @@ impl AnswerLimit {
         })
     }
 
-    /// Begins a request, or ends an event that the server has sent on its own account.
+    /// Begins a request.
     pub(crate) fn reset(&self) {
         self.used.store(0, Relaxed);
     }
@@ -93,7 +93,7 @@ impl AnswerLimit {
     }
 
     fn too_large(&self) -> AnswerTooLarge {
-        AnswerTooLarge { limit: self.limit }
+        AnswerTooLarge::of(self.limit)
     }
 
     fn count(&self, bytes: &[u8]) -> Result<(), AnswerTooLarge> {
@@ -105,6 +105,13 @@ impl AnswerLimit {
         }
         self.is_exceeded.store(true, Relaxed);
         Err(self.too_large())
+    }
+}
+
+impl AnswerTooLarge {
+    /// The error of this limit, in bytes.
+    pub(super) fn of(limit: usize) -> Self {
+        Self { limit }
     }
 }
 

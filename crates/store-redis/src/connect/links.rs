@@ -15,6 +15,7 @@ use super::{
     cluster::{Cluster, Nodes},
     connection::Connection,
     connector::{ConnectError, Connector},
+    receiver::Receiver,
     sentinel::{SentinelView, WatchedMaster},
     settings::{RedisSettings, Servers},
     slots::Node,
@@ -95,7 +96,7 @@ impl Links {
     }
 
     /// Opens a connection for subscriptions. Returns its node if Redis is a cluster.
-    pub(super) async fn listen(&self, queue: EventQueue) -> Result<(Connection, Option<Node>), ConnectError> {
+    pub(super) async fn listen(&self, queue: EventQueue) -> Result<(Receiver, Option<Node>), ConnectError> {
         match &self.servers {
             Deployment::Single(connector) => Ok((connector.listen(queue).await?, None)),
             Deployment::Sentinel(watch) => {

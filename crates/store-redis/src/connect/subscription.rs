@@ -12,9 +12,9 @@ use std::{
 };
 
 use errors::{Operation, rounded};
-use redis::{RedisResult, Value};
+use redis::RedisResult;
 
-use super::{Store, connection::Connection, links::Links, slots::Node};
+use super::{Store, links::Links, receiver::Receiver, slots::Node};
 use crate::{
     batch::Batch,
     error::StoreError,
@@ -25,7 +25,7 @@ use crate::{
 
 /// The controlling side of a subscription. Dropping it ends the subscription.
 pub struct Subscriber {
-    connection: Connection,
+    receiver: Receiver,
     subscribed: SubscribedServer,
     server: String,
     timeout: Duration,
@@ -40,9 +40,9 @@ impl Store {
         let server = self.settings.address.clone();
         let (within, operation) = (self.settings.connect_timeout, operations::SUBSCRIBE);
         let (queue, events) = EventQueue::new(self.event_queue, self.dropped_events.clone());
-        let (mut connection, subscribed) = self.listen(operation, queue).await?;
-        in_time(within, operation, &server, connection.subscribe(channels)).await?;
-        Ok((Subscriber { connection, subscribed, server, timeout: self.settings.command_timeout }, events))
+        let (mut receiver, subscribed) = self.listen(operation, queue).await?;
+        in_time(within, operation, &server, receiver.subscribe(&channels)).await?;
+        Ok((Subscriber { receiver, subscribed, server, timeout: self.settings.command_timeout }, events))
     }
 
     /// Connects to a server that receives every published event, and has the events put into the queue.
@@ -50,7 +50,7 @@ impl Store {
         &self,
         operation: Operation,
         queue: EventQueue,
-    ) -> Result<(Connection, SubscribedServer), StoreError> {
+    ) -> Result<(Receiver, SubscribedServer), StoreError> {
         let object = || self.settings.address.clone();
         // Before connecting: an error of the pool meanwhile concerns this connection too.
         let generation = self.links.generation();
@@ -58,9 +58,9 @@ impl Store {
         let connecting = tokio::time::timeout(self.settings.connect_timeout, self.links.listen(queue)).await;
         let within = self.settings.connect_timeout;
         let late = |_| late(operation, object(), within);
-        let (connection, node) =
+        let (receiver, node) =
             connecting.map_err(late)?.map_err(|error| error.into_error(operation, object()))?;
-        Ok((connection, SubscribedServer { links: self.links.clone(), node, generation }))
+        Ok((receiver, SubscribedServer { links: self.links.clone(), node, generation }))
     }
 
     /// Publishes a message by a connection of the pool, as producers do by theirs. In a cluster every node forwards it to the others.
@@ -113,14 +113,8 @@ impl Subscriber {
     pub async fn change(&mut self, more: Vec<String>, gone: Vec<String>) -> Result<(), StoreError> {
         let (within, operation) = (self.timeout, operations::CHANGE_SUBSCRIPTION);
         // First the new ones: a failure in between then leaves too many channels and not too few.
-        if !more.is_empty() {
-            in_time(within, operation, &self.server, self.connection.subscribe(more)).await?;
-        }
-        // UNSUBSCRIBE without a channel unsubscribes from all.
-        if !gone.is_empty() {
-            in_time(within, operation, &self.server, self.connection.unsubscribe(gone)).await?;
-        }
-        Ok(())
+        in_time(within, operation, &self.server, self.receiver.subscribe(&more)).await?;
+        in_time(within, operation, &self.server, self.receiver.unsubscribe(&gone)).await
     }
 
     /// Pings over the subscription's own connection, which finds a half-open connection: a silent one looks like one without events.
@@ -132,10 +126,7 @@ impl Subscriber {
         if let Some(doubt) = self.subscribed.doubt() {
             return Err(StoreError::new(operation, self.server.clone(), ErrorKind::Unavailable, doubt));
         }
-        let (ping, connection) = (redis::cmd("PING"), &mut self.connection);
-        // Allowed on a subscribed connection, since it speaks RESP3.
-        let answer = ping.query_async::<Value>(connection);
-        in_time(self.timeout, operation, &self.server, answer).await.map(drop)
+        in_time(self.timeout, operation, &self.server, self.receiver.ping()).await
     }
 
     /// The error of a subscription that did not receive its own message within this time.

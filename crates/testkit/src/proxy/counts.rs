@@ -131,8 +131,9 @@ impl Meter {
         if self.resp {
             match self.server.push(bytes) {
                 Ok(frames) => {
-                    // A push (RESP3) answers no command.
-                    let replies = frames.iter().filter(|frame| frame.kind != b'>').count() as u64;
+                    // An event answers no command, be it a push (RESP3) or a list (RESP2).
+                    let is_event = |frame: &&Frame| frame.kind == b'>' || frame.name == "MESSAGE";
+                    let replies = frames.iter().filter(|frame| !is_event(frame)).count() as u64;
                     self.unanswered = self.unanswered.saturating_sub(replies);
                 }
                 Err(_) => self.resp = false,

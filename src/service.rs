@@ -281,8 +281,10 @@ fn services(config: &Config, clock: &Clock) -> Result<Services> {
     let redis = &config.redis;
     let store =
         Store::new(redis_pool::settings(config, redis.pool_size)?)?.with_event_queue(redis.event_queue_bytes);
+    let telemetry = Telemetry::new()?;
+    telemetry.limit_series(config.http.market_series);
     // Remedies are handed down as a function: actors log them, and know no setting.
-    Ok(Services::new(store, Telemetry::new()?, clock).with_remedy(remedy::of))
+    Ok(Services::new(store, telemetry, clock).with_remedy(remedy::of))
 }
 
 fn tracker_services(config: &Config, services: Services, clock: &Clock) -> TrackerServices {

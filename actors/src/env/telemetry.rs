@@ -8,9 +8,11 @@
 //! **Invariant:** it imports neither the tracker nor the collector.
 
 mod log;
+mod markets;
 mod meter;
 mod metric;
 mod process;
+mod siblings;
 #[cfg(test)]
 pub(crate) mod tests;
 mod tree;
@@ -28,6 +30,7 @@ use store_redis::Store;
 use supervision::ActorHealth;
 
 use log::LogWatch;
+use markets::Many;
 use meter::SeriesLimits;
 pub use meter::{Counter, Gauge, Histogram, Meter};
 pub use metric::{Emit, Kind, Label, Metric, Observed, Values};
@@ -63,6 +66,7 @@ struct Inner {
     /// Held because the exporter sees the instruments only while their provider lives.
     _provider: SdkMeterProvider,
     meter: Meter,
+    many: Many,
     process: Process,
     log: Arc<LogWatch>,
     tree: Arc<TreeWatch>,
@@ -94,16 +98,23 @@ impl Telemetry {
             .with_reader(exporter)
             .with_view(move |instrument: &_| of_rows.stream(instrument))
             .build();
-        let meter = Meter::new(provider.meter("state_tracker"), limits);
-        let (process, tree) = (Process::register(&meter), TreeWatch::register(&meter));
+        let many = Many::default();
+        let meter = Meter::new(provider.meter("state_tracker"), limits, many.clone());
+        let (process, tree) = (Process::register(&meter), TreeWatch::register(&meter, many.clone()));
         let (log, scrape) = (LogWatch::register(&meter), Mutex::default());
-        Ok(Self(Arc::new(Inner { registry, _provider: provider, meter, process, log, tree, scrape })))
+        Ok(Self(Arc::new(Inner { registry, _provider: provider, meter, many, process, log, tree, scrape })))
     }
 
     /// The meter on which further groups of metrics register.
     #[must_use]
     pub fn meter(&self) -> &Meter {
         &self.0.meter
+    }
+
+    /// Sets up to how many markets, and actors below one supervisor, have series of their own. Of more, counters are summed and the
+    /// worst gauge is told.
+    pub fn limit_series(&self, markets: usize) {
+        self.0.many.set(markets);
     }
 
     /// Exposes the actors that `health` returns, instead of those before. It is called once a scrape. It should not keep the

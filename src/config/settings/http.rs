@@ -14,6 +14,9 @@ section! {
         /// TCP port of `/metrics`, `/livez` and `/readyz`; 0 for any free one.
         metrics_port: u16 = integer(9094, "a TCP port or 0", 0..=65_535)
             .variable("STATE_TRACKER_METRICS_PORT"),
+        /// Up to so many markets, and actors below one supervisor, have series of their own in `/metrics`. Of more, counters are summed
+        /// (`market="*"`, `actor="markets/*/aggregator"`), and of a gauge the worst market or actor is shown with its name.
+        market_series: usize = integer(1_000, "a number of markets", 1..=16_384),
         /// IP address and port of the operators' endpoints. Without tokens it must be one of the machine itself.
         // Local by default: the endpoints show addresses, messages and backtraces, and without tokens to each that asks.
         operator_address: SocketAddr = text("127.0.0.1:9095", SOCKET_ADDRESS),

@@ -8,7 +8,10 @@ use std::{
 use opentelemetry::{KeyValue, Value, metrics};
 use opentelemetry_sdk::metrics::{Instrument, Stream};
 
-use super::metric::{Emit, Kind, Metric, Observed};
+use super::{
+    markets::Many,
+    metric::{Emit, Kind, Metric, Observed},
+};
 use crate::env::lock::lock;
 
 /// The series limit of each metric.
@@ -29,11 +32,12 @@ impl SeriesLimits {
 pub struct Meter {
     meter: metrics::Meter,
     limits: SeriesLimits,
+    many: Many,
 }
 
 impl Meter {
-    pub(super) fn new(meter: metrics::Meter, limits: SeriesLimits) -> Self {
-        Self { meter, limits }
+    pub(super) fn new(meter: metrics::Meter, limits: SeriesLimits, many: Many) -> Self {
+        Self { meter, limits, many }
     }
 
     /// A counter. Series that are known beforehand begin at 0: `rate()` sees no increase in a series whose first value is 1.
@@ -69,11 +73,14 @@ impl Meter {
     pub fn observe<T: Send + Sync + 'static>(&self, rows: &'static [Observed<T>], source: &Arc<T>) {
         for Observed { metric: row, read } in rows {
             self.expect(row, matches!(row.kind, Kind::Counter | Kind::Gauge));
-            let source = source.clone();
+            let (source, many) = (source.clone(), self.many.clone());
             let callback = move |metric: &dyn metrics::AsyncInstrument<f64>| {
                 let emit: Emit<'_> =
                     &mut |value, values| metric.observe(value, &attributes(row, values.iter().cloned()));
-                read(&source, emit);
+                match many.fold(row, |emit| read(&source, emit)) {
+                    Some(folded) => folded.emit(emit),
+                    None => read(&source, emit),
+                }
             };
             if row.kind == Kind::Counter {
                 let counter = self.meter.f64_observable_counter(row.name).with_description(row.sentence);

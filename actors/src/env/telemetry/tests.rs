@@ -217,3 +217,85 @@ fn labels_are_escaped() {
     telemetry.observe_tree(|| vec![actor("a\"b\\c\nd", None)]);
     assert_line(&render(&telemetry), r#"state_tracker_actor_up{actor="a\"b\\c\nd"} 1"#);
 }
+
+/// A scrape of so many actors and series of markets, with this limit.
+fn of_many(limit: usize, markets: usize) -> String {
+    static AGES: &[Observed<usize>] = &[
+        Observed {
+            metric: Metric::gauge("age_of_markets", &[KIND, MARKET], "seconds", "An age."),
+            read: |markets, emit| {
+                for market in 0..*markets {
+                    // The one in the middle is the oldest.
+                    let age = if market == markets / 2 { 1_000 } else { market };
+                    for kind in ["a", "b"] {
+                        emit(age as f64, &[kind.into(), format!("0x{market}").into()]);
+                    }
+                }
+            },
+        },
+        Observed {
+            metric: Metric::counter("faults_of_markets_total", &[KIND, MARKET], "faults", "Faults."),
+            read: |markets, emit| {
+                for market in 0..*markets {
+                    emit(2.0, &["a".into(), format!("0x{market}").into()]);
+                }
+            },
+        },
+    ];
+    const KIND: Label = Label { name: "kind", values: Values::Code };
+    const MARKET: Label = Label { name: "market", values: Values::Configuration };
+    let telemetry = telemetry();
+    telemetry.limit_series(limit);
+    telemetry.meter().observe(AGES, &Arc::new(markets));
+    telemetry.observe_tree(move || {
+        let of_market = |market: usize| {
+            let waiting = if market == 1 { 700 } else { 1 };
+            let state = if market == 2 { State::BackingOff } else { State::Running };
+            let mailbox = MailboxStats { waiting, capacity: 1_024, accepted: 3, ..MailboxStats::default() };
+            ActorHealth { state, ..actor(&format!("markets/0x{market}/aggregator"), Some(mailbox)) }
+        };
+        let supervisors = (0..markets).map(|market| actor(&format!("markets/0x{market}"), None));
+        let top = [actor("listener", None), actor("markets", None)];
+        top.into_iter().chain(supervisors).chain((0..markets).map(of_market)).collect()
+    });
+    render(&telemetry)
+}
+
+#[test]
+fn of_too_many_markets_counters_are_summed_and_the_worst_one_of_each_gauge_is_named() {
+    let text = of_many(10, 11);
+    for line in [
+        r#"age_of_markets{kind="a",market="0x5"} 1000"#,
+        r#"age_of_markets{kind="b",market="0x5"} 1000"#,
+        r#"faults_of_markets_total{kind="a",market="*"} 22"#,
+        // The actor that does not run, and the deepest mailbox with its own capacity.
+        r#"state_tracker_actor_up{actor="markets/0x2/aggregator"} 0"#,
+        r#"state_tracker_mailbox_depth{actor="markets/0x1/aggregator"} 700"#,
+        r#"state_tracker_mailbox_capacity{actor="markets/0x1/aggregator"} 1024"#,
+        r#"state_tracker_actor_restarts_total{actor="markets/*/aggregator"} 22"#,
+        r#"state_tracker_actor_restarts_total{actor="markets/*"} 22"#,
+        r#"state_tracker_actor_state{actor="markets/*/aggregator",state="running"} 10"#,
+        r#"state_tracker_actor_state{actor="markets/*/aggregator",state="backing_off"} 1"#,
+        r#"state_tracker_mailbox_messages_total{actor="markets/*/aggregator",outcome="accepted"} 33"#,
+        r#"state_tracker_actor_up{actor="listener"} 1"#,
+    ] {
+        assert_line(&text, line);
+    }
+    assert_eq!(text.matches("age_of_markets{").count(), 2);
+    assert_eq!(text.matches("state_tracker_actor_up{").count(), 4);
+    assert_eq!(text.matches("state_tracker_mailbox_depth{").count(), 1);
+}
+
+#[test]
+fn up_to_the_limit_each_market_has_its_series() {
+    let text = of_many(11, 11);
+    assert_eq!(text.matches("age_of_markets{").count(), 22);
+    assert_eq!(text.matches("state_tracker_actor_up{").count(), 24);
+    assert!(!text.contains('*'), "nothing is summed");
+}
+
+#[test]
+fn a_scrape_of_ten_thousand_markets_is_small() {
+    let text = of_many(1_000, 10_000);
+    assert!(text.len() < 100_000, "{} bytes", text.len());
+}

@@ -1,6 +1,10 @@
 //! The metrics of the actors and their mailboxes. All metrics of a scrape are read from one list of health records.
+//!
+//! Actors of which a supervisor has too many are told together: what only grows is summed, and of a gauge the worst actor is
+//! told.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -9,18 +13,29 @@ use opentelemetry::{StringValue, Value};
 use supervision::{ActorHealth, ExitKind, MailboxStats, State};
 
 use super::{
+    markets::Many,
     meter::Meter,
     metric::{Emit, Label, Metric, Observed, Values, flag},
+    siblings::{Worst, kinds},
 };
 use crate::env::lock::lock;
 
 type Health = Box<dyn Fn() -> Vec<ActorHealth> + Send + Sync>;
 
 /// The source of health records, and the records of the present scrape.
-#[derive(Default)]
 pub(crate) struct TreeWatch {
     source: Mutex<Option<Health>>,
-    records: Mutex<Vec<Record>>,
+    records: Mutex<Records>,
+    many: Many,
+}
+
+/// The records of a scrape.
+#[derive(Default)]
+struct Records {
+    /// Those with series of their own.
+    single: Vec<Record>,
+    /// Those that are told together, by their kind.
+    kinds: BTreeMap<String, Vec<Record>>,
 }
 
 /// A health record, and its path as a label value. The label shares one string: a scrape copies it some thirty times
@@ -60,46 +75,44 @@ const fn counter(
 
 /// The metrics of actors and mailboxes.
 pub(crate) static METRICS: &[Observed<TreeWatch>] = &[
-    gauge(
-        "state_tracker_actor_up",
-        "0 or 1",
-        |tree, emit| tree.actors(emit, |actor| flag(actor.state == State::Running)),
-        "The actor runs (1) or not (0).",
-    ),
+    Observed {
+        metric: Metric::gauge("state_tracker_actor_up", &[ACTOR], "0 or 1", "The actor runs (1) or not (0)."),
+        read: |tree, emit| {
+            tree.worst(emit, Worst::Smallest, |actor| Some(flag(actor.state == State::Running)))
+        },
+    },
     gauge(
         "state_tracker_actor_degraded",
         "0 or 1",
-        |tree, emit| tree.actors(emit, |actor| flag(actor.degraded)),
+        |tree, emit| tree.worst(emit, Worst::Largest, |actor| Some(flag(actor.degraded))),
         "The actor exceeded its restart limit and is not healthy again (1), or it did not (0).",
     ),
     gauge(
         "state_tracker_actor_wedged",
         "0 or 1",
-        |tree, emit| tree.actors(emit, |actor| flag(actor.wedged)),
+        |tree, emit| tree.worst(emit, Worst::Largest, |actor| Some(flag(actor.wedged))),
         "The actor does not yield its thread (1), or it does (0).",
     ),
     gauge(
         "state_tracker_actor_generation",
         "incarnations",
-        |tree, emit| tree.actors(emit, |actor| actor.generation),
+        |tree, emit| tree.worst(emit, Worst::Largest, |actor| Some(actor.generation)),
         "The actor has had this many incarnations.",
     ),
     Observed {
         metric: Metric::gauge(
             "state_tracker_actor_state",
             &[ACTOR, STATE],
-            "always 1",
-            "The actor is in the state in the label.",
+            "actors",
+            "The actor is in the state in the label; of many of a kind, so many are.",
         ),
-        read: |tree, emit| {
-            tree.each(|record| emit(1.0, &[record.actor(), state(record.health.state).into()]))
-        },
+        read: |tree, emit| tree.sums(emit, |actor, add| add(state(actor.state), 1.0)),
     },
     counter(
         "state_tracker_actor_restarts_total",
         &[ACTOR],
         "restarts",
-        |tree, emit| tree.actors(emit, ActorHealth::restarts),
+        |tree, emit| tree.sum(emit, |actor| Some(actor.restarts() as f64)),
         "The supervisor restarted the actor this many times.",
     ),
     counter(
@@ -107,11 +120,9 @@ pub(crate) static METRICS: &[Observed<TreeWatch>] = &[
         &[ACTOR, REASON],
         "incarnations",
         |tree, emit| {
-            tree.each(|record| {
+            tree.sums(emit, |actor, add| {
                 // Every kind, also at 0: `rate()` needs the first 0.
-                for kind in ExitKind::ALL {
-                    emit(record.health.exits(kind) as f64, &[record.actor(), kind.as_str().into()]);
-                }
+                ExitKind::ALL.iter().for_each(|kind| add(kind.as_str(), actor.exits(*kind) as f64));
             });
         },
         "This many incarnations of the actor ended for this reason.",
@@ -119,38 +130,38 @@ pub(crate) static METRICS: &[Observed<TreeWatch>] = &[
     gauge(
         "state_tracker_mailbox_depth",
         "messages",
-        |tree, emit| tree.mailboxes(emit, |stats| stats.waiting as f64),
+        |tree, emit| tree.fullest(emit, |stats| stats.waiting as f64),
         "This many messages wait.",
     ),
     gauge(
         "state_tracker_mailbox_capacity",
         "messages",
-        |tree, emit| tree.mailboxes(emit, |stats| stats.capacity as f64),
+        |tree, emit| tree.fullest(emit, |stats| stats.capacity as f64),
         "This many messages may wait.",
     ),
     gauge(
         "state_tracker_mailbox_high_water",
         "messages",
-        |tree, emit| tree.mailboxes(emit, |stats| stats.high_water as f64),
+        |tree, emit| tree.fullest(emit, |stats| stats.high_water as f64),
         "At most this many messages have waited at once.",
     ),
     gauge(
         "state_tracker_mailbox_bytes",
         "bytes",
-        |tree, emit| tree.mailboxes(emit, |stats| stats.bytes as f64),
+        |tree, emit| tree.fullest(emit, |stats| stats.bytes as f64),
         "The waiting messages take this many bytes.",
     ),
     gauge(
         "state_tracker_mailbox_oldest_age_seconds",
         "seconds",
-        |tree, emit| tree.mailboxes(emit, |stats| seconds(stats.oldest_age_nanos)),
+        |tree, emit| tree.oldest(emit),
         "The oldest message that waits or is in flight has this age; 0 without one.",
     ),
     counter(
         "state_tracker_mailbox_wait_seconds_total",
         &[ACTOR],
         "seconds",
-        |tree, emit| tree.mailboxes(emit, |stats| seconds(stats.waited_nanos)),
+        |tree, emit| tree.sum(emit, |actor| Some(seconds(actor.mailbox.as_ref()?.waited_nanos))),
         "Senders waited this long for room in the mailbox.",
     ),
     counter(
@@ -158,10 +169,9 @@ pub(crate) static METRICS: &[Observed<TreeWatch>] = &[
         &[ACTOR, OUTCOME],
         "messages",
         |tree, emit| {
-            tree.each(|record| {
-                for (outcome, count) in record.health.mailbox.iter().flat_map(outcomes) {
-                    emit(count as f64, &[record.actor(), outcome.into()]);
-                }
+            tree.sums(emit, |actor, add| {
+                let counts = actor.mailbox.iter().flat_map(outcomes);
+                counts.for_each(|(outcome, count)| add(outcome, count as f64));
             });
         },
         "This many messages had this outcome.",
@@ -170,7 +180,7 @@ pub(crate) static METRICS: &[Observed<TreeWatch>] = &[
         "state_tracker_dead_letters_total",
         &[ACTOR],
         "messages",
-        |tree, emit| tree.mailboxes(emit, |stats| stats.dead_lettered as f64),
+        |tree, emit| tree.sum(emit, |actor| Some(actor.mailbox.as_ref()?.dead_lettered as f64)),
         "This many messages became dead letters.",
     ),
 ];
@@ -184,31 +194,98 @@ impl TreeWatch {
     pub(super) fn refresh(&self) {
         // Before the other lock is taken: the source walks the whole tree.
         let health = lock(&self.source).as_ref().map(|health| health()).unwrap_or_default();
-        let record = |health: ActorHealth| Record { actor: Arc::<str>::from(&*health.path).into(), health };
-        *lock(&self.records) = health.into_iter().map(record).collect();
+        let kinds = kinds(health.iter().map(|actor| actor.path.as_str()), self.many.limit());
+        let mut records = Records::default();
+        for (health, kind) in health.into_iter().zip(kinds) {
+            let record = Record { actor: Arc::<str>::from(&*health.path).into(), health };
+            match kind {
+                None => records.single.push(record),
+                Some(kind) => records.kinds.entry(kind).or_default().push(record),
+            }
+        }
+        *lock(&self.records) = records;
     }
 
     /// Registers the metrics, without a source yet.
-    pub(super) fn register(meter: &Meter) -> Arc<Self> {
-        let watch = Arc::new(Self::default());
+    pub(super) fn register(meter: &Meter, many: Many) -> Arc<Self> {
+        let watch = Arc::new(Self { source: Mutex::default(), records: Mutex::default(), many });
         meter.observe(METRICS, &watch);
         watch
     }
 
-    fn each(&self, see: impl FnMut(&Record)) {
-        lock(&self.records).iter().for_each(see);
+    /// Emits the value of each actor; of many, the worst one.
+    fn worst(&self, emit: Emit<'_>, worst: Worst, read: impl Fn(&ActorHealth) -> Option<u64>) {
+        let read = |actor: &ActorHealth| read(actor).map(|value| value as f64);
+        self.chosen(emit, read, |actor| read(actor).unwrap_or_default(), worst);
     }
 
-    fn actors(&self, emit: Emit<'_>, read: fn(&ActorHealth) -> u64) {
-        self.each(|record| emit(read(&record.health) as f64, &[record.actor()]));
+    /// Emits how long the oldest message of each mailbox waits; of many, the longest.
+    fn oldest(&self, emit: Emit<'_>) {
+        let read = |actor: &ActorHealth| Some(seconds(actor.mailbox.as_ref()?.oldest_age_nanos));
+        self.chosen(emit, read, |actor| read(actor).unwrap_or_default(), Worst::Largest);
     }
 
-    fn mailboxes(&self, emit: Emit<'_>, read: fn(&MailboxStats) -> f64) {
-        self.each(|record| {
-            if let Some(stats) = &record.health.mailbox {
-                emit(read(stats), &[record.actor()]);
+    /// Emits a value of each mailbox; of many, that of the fullest one, so that depth and capacity are of the same.
+    fn fullest(&self, emit: Emit<'_>, read: fn(&MailboxStats) -> f64) {
+        let full = |actor: &ActorHealth| {
+            let stats = actor.mailbox.as_ref();
+            stats.map_or(0.0, |stats| stats.waiting as f64 / stats.capacity.max(1) as f64)
+        };
+        self.chosen(emit, |actor| actor.mailbox.as_ref().map(read), full, Worst::Largest);
+    }
+
+    /// Emits the value of each actor that has one; of many of a kind, that of the one whose rank is the worst.
+    fn chosen(
+        &self,
+        emit: Emit<'_>,
+        read: impl Fn(&ActorHealth) -> Option<f64>,
+        rank: impl Fn(&ActorHealth) -> f64,
+        worst: Worst,
+    ) {
+        let records = lock(&self.records);
+        for record in &records.single {
+            read(&record.health).into_iter().for_each(|value| emit(value, &[record.actor()]));
+        }
+        for of_kind in records.kinds.values() {
+            let ranked = of_kind
+                .iter()
+                .filter_map(|record| Some((rank(&record.health), read(&record.health)?, record)));
+            let chosen =
+                ranked.reduce(|chosen, next| if worst.is_worse(next.0, chosen.0) { next } else { chosen });
+            if let Some((_, value, record)) = chosen {
+                emit(value, &[record.actor()]);
             }
-        });
+        }
+    }
+
+    /// Emits what each actor has counted; of many of a kind, their sum.
+    fn sum(&self, emit: Emit<'_>, read: impl Fn(&ActorHealth) -> Option<f64>) {
+        let records = lock(&self.records);
+        for record in &records.single {
+            read(&record.health).into_iter().for_each(|value| emit(value, &[record.actor()]));
+        }
+        for (kind, of_kind) in &records.kinds {
+            let values = of_kind.iter().filter_map(|record| read(&record.health));
+            values
+                .reduce(|sum, value| sum + value)
+                .into_iter()
+                .for_each(|sum| emit(sum, &[kind.clone().into()]));
+        }
+    }
+
+    /// The same by a second label.
+    fn sums(&self, emit: Emit<'_>, read: impl Fn(&ActorHealth, &mut dyn FnMut(&'static str, f64))) {
+        let records = lock(&self.records);
+        for record in &records.single {
+            read(&record.health, &mut |label, value| emit(value, &[record.actor(), label.into()]));
+        }
+        for (kind, of_kind) in &records.kinds {
+            let mut sums = BTreeMap::new();
+            for record in of_kind {
+                read(&record.health, &mut |label, value| *sums.entry(label).or_insert(0.0) += value);
+            }
+            sums.into_iter().for_each(|(label, sum)| emit(sum, &[kind.clone().into(), label.into()]));
+        }
     }
 }
 

@@ -79,12 +79,15 @@ bench:
 	$(CARGO) bench --package store-peers --bench history
 	$(CARGO) bench --package store-campaigns --bench full
 	$(CARGO) bench --package store-campaigns --bench jobs
+	$(CARGO) bench --package store-campaigns --bench counts
+	$(CARGO) bench --package store-campaigns --bench writers
 	$(CARGO) bench --package state-tracker --bench passes $(FEATURES)
 	$(CARGO) bench --package state-tracker --bench operation $(FEATURES)
 	$(CARGO) bench --package state-tracker --bench burst $(FEATURES)
 	$(CARGO) bench --package state-tracker --bench relayer $(FEATURES)
 	$(CARGO) bench --package state-tracker --bench api $(FEATURES)
 	$(CARGO) bench --package state-tracker --bench peers $(FEATURES)
+	$(CARGO) bench --package state-tracker --bench campaigns $(FEATURES)
 
 # The service itself, without failure points, as bin/state-tracker.
 state-tracker:

@@ -3,7 +3,10 @@
 //! It touches the actors' view of campaigns alone: no Redis, no database, no configuration.
 
 mod answers;
+mod history;
 mod pages;
 mod requests;
+mod routes;
 
 pub use pages::{CampaignPages, PagesSettings};
+pub use routes::{CampaignEndpoint, ENDPOINTS};

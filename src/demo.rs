@@ -2,9 +2,11 @@
 //!
 //! It starts a Redis server and an EVM node of its own on free ports, producers for two markets, a chain that releases their
 //! epochs and sometimes reorganises, a collector that writes submissions for its blocks, counters of finalizers, senders of pictures of
-//! connected peers, of which one dies now and then and one lies, and the whole tree. It shows the datasets in Redis, crashes an actor every few seconds, lets one of the chain's two nodes lie and its relayer fail now and then, and with `--check` compares the results with the inputs.
+//! connected peers, of which one dies now and then and one lies, campaigns whose jobs change in a PostgreSQL server of its own where
+//! that is installed, and the whole tree. It shows the datasets in Redis, crashes an actor every few seconds, lets one of the chain's two nodes lie and its relayer fail now and then, and with `--check` compares the results with the inputs.
 //! It leaves no process, file or key behind.
 
+mod campaigns;
 mod collector;
 mod finalizers;
 mod frame;
@@ -27,6 +29,7 @@ use testkit::{LiveHandle, SharedTruth};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use self::{
+    campaigns::Campaigns,
     collector::Collector,
     judge::Judge,
     liar::Liar,
@@ -47,6 +50,8 @@ use crate::{
 
 /// Time between two looks, each of which reads and shows the datasets.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Time between two rounds of changes of the campaigns.
+const CAMPAIGNS_EVERY: Duration = Duration::from_millis(500);
 /// Time between two crashes.
 const CRASH_EVERY: Duration = Duration::from_secs(3);
 /// Duration of a demo with `--check` and without `--for`.
@@ -85,6 +90,7 @@ pub async fn demo(args: DemoArgs) -> Result<ExitCode> {
         liar: Liar::new(&servers.liar, seed, args.calm),
         senders: PeerSenders::start(&ports, seed, args.calm)?,
         reader: PeerReader::new(&service, servers.history())?,
+        campaigns: Campaigns::start(&servers.campaigns, &service, seed).await?,
     };
     demo.play(&args, &signals, &mut world, &service).await?;
 
@@ -97,6 +103,9 @@ pub async fn demo(args: DemoArgs) -> Result<ExitCode> {
     relayer::start_to_fail(&servers.relayer, true);
     if args.check {
         world.finish().await?;
+        if let Some(campaigns) = &mut demo.campaigns {
+            campaigns.stand_still().await?;
+        }
         demo.conclude(&world, &service).await?;
     }
     // Counted before the stop, which ends the actors and their records.
@@ -125,6 +134,8 @@ struct Demo<'a> {
     liar: Liar<'a>,
     senders: PeerSenders,
     reader: PeerReader,
+    /// None where they are left out.
+    campaigns: Option<Campaigns>,
 }
 
 impl Demo<'_> {
@@ -143,7 +154,9 @@ impl Demo<'_> {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut blocks = world.ticks();
         let mut next_crash = Instant::now() + CRASH_EVERY;
-        let mut victims = Victims::new(&self.servers.contracts.markets);
+        let mut rounds = tokio::time::interval(CAMPAIGNS_EVERY);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut victims = Victims::new(&self.servers.contracts.markets, self.servers.campaigns.is_there());
         loop {
             tokio::select! {
                 _ = looks.tick() => {}
@@ -153,6 +166,10 @@ impl Demo<'_> {
                     }
                     self.liar.next(world.height());
                     // A block is no look: the screen keeps its own interval.
+                    continue;
+                }
+                _ = rounds.tick() => {
+                    self.change_campaigns().await?;
                     continue;
                 }
                 name = signals.stop_requested() => {
@@ -187,6 +204,7 @@ impl Demo<'_> {
                 service.chain_progress().is_none_or(|now| now.windows.values().all(|all| *all == [0; 4]));
             let is_settled = is_over && self.judge.is_settled(&datasets, &expected, &deliveries, &calls);
             let is_settled = self.peers_are_settled(service).await && is_settled;
+            let is_settled = self.campaigns_are_settled().await? && is_settled;
             // After the time limit the judge decides too: its findings say what is missing.
             if is_settled || Instant::now() >= until {
                 self.judge.conclude(&datasets, &expected, &deliveries, &calls);
@@ -204,8 +222,17 @@ impl Demo<'_> {
         let seen = self.reader.seen().await.ok();
         seen.iter().for_each(|seen| self.judge.look_at_peers(seen));
         let (nodes, relayer, peers) = (self.liar.shown(), self.relayer(), peers::row(seen.as_ref()));
+        let campaigns = campaigns::row(self.campaigns.as_ref(), &self.servers.campaigns);
         let (tally, judge) = (&self.tally, &self.judge);
-        let look = Look { datasets, tally, judge, nodes: &nodes, relayer: &relayer, peers: &peers };
+        let look = Look {
+            datasets,
+            tally,
+            judge,
+            nodes: &nodes,
+            relayer: &relayer,
+            peers: &peers,
+            campaigns: &campaigns,
+        };
         if is_last {
             self.screen.show_now(&look, service);
         } else {
@@ -226,6 +253,19 @@ impl Demo<'_> {
                 false
             }
         }
+    }
+
+    /// A round of changes of the campaigns, and what is worth telling of it.
+    async fn change_campaigns(&mut self) -> Result<()> {
+        let Some(campaigns) = &mut self.campaigns else { return Ok(()) };
+        campaigns.round().await?.iter().for_each(|news| self.screen.say(news));
+        Ok(())
+    }
+
+    /// Judges the campaigns, whose rows change no more.
+    async fn campaigns_are_settled(&mut self) -> Result<bool> {
+        let Some(campaigns) = &self.campaigns else { return Ok(true) };
+        Ok(self.judge.conclude_campaigns(&campaigns.look().await?))
     }
 
     /// The row of the relayer and of the alerts.

@@ -106,7 +106,7 @@ fn number_after(text: &str, word: &str) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_demo_passes_its_own_checks_through_crashes_and_leaves_nothing_behind() {
     let temporary = tempfile::tempdir().expect("a directory");
-    let demo = start(&["--check", "--for", "17s", "--seed", SEED], temporary.path(), &[]);
+    let demo = start(&["--check", "--for", "22s", "--seed", SEED], temporary.path(), &[]);
     let (code, text, errors) = end(demo).await;
     assert_eq!(code, Some(0), "{text}\n{errors}");
     for word in [
@@ -122,6 +122,9 @@ async fn the_demo_passes_its_own_checks_through_crashes_and_leaves_nothing_behin
         "crashing peers/history at peer_history::before_write",
         "crashing peers/connections at peer_connection::after_read",
         "peers                    ",
+        "crashing campaigns/monitor at campaign_monitor::after_append",
+        "campaigns                ",
+        " running runs, ",
         " connections, measured ",
         &format!("--seed {SEED} repeats its lies"),
         "check passed",
@@ -153,6 +156,10 @@ async fn the_demo_passes_its_own_checks_through_crashes_and_leaves_nothing_behin
     assert_eq!(number_before(verdict, " connections of living senders"), 5, "{verdict}");
     assert!(number_before(verdict, " lies were dropped") >= 10, "{verdict}");
     assert!(number_before(verdict, " rates of the history") >= 3, "{verdict}");
+    // Of the owner's three campaigns one has two runs; a fourth is somebody else's.
+    assert_eq!(number_before(verdict, " running ones, are COUNT(*)"), 4, "{verdict}");
+    assert!(number_before(verdict, " runs, and its latest status") >= 5, "{verdict}");
+    assert!(number_before(verdict, " statuses of campaigns") >= 20, "{verdict}");
     // Each of the two tells of the minute before its first picture.
     assert!(number_before(verdict, " s of it are whole") >= 2 * (60 + 10), "{verdict}");
     assert_nothing_is_left(temporary.path());
@@ -226,6 +233,65 @@ async fn a_demo_that_shows_a_miner_of_no_sender_finds_it_and_ends_with_1() {
         assert!(text.contains(finding), "`{finding}` is missing in\n{text}");
     }
     assert_nothing_is_left(temporary.path());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_demo_without_postgresql_says_so_in_one_line_and_goes_on_without_campaigns() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let nowhere = [("POSTGRES_BIN", OsStr::new("/there/is/none"))];
+    let demo = start(&["--check", "--for", "6s"], temporary.path(), &nowhere);
+    let (code, text, errors) = end(demo).await;
+    assert_eq!(code, Some(0), "{text}\n{errors}");
+    let screens = text.matches("state-tracker demo ").count();
+    let told = "campaigns                left out: there is no `initdb`";
+    assert_eq!(text.matches(told).count(), screens, "{text}");
+    assert!(text.contains("apt-get install postgresql") && text.contains("POSTGRES_BIN"), "{text}");
+    assert!(text.contains("check passed") && text.contains("; campaigns were left out"), "{text}");
+    assert!(!text.contains("crashing campaigns/"), "{text}");
+    assert_nothing_is_left(temporary.path());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_browser_and_a_client_by_hand_see_the_campaigns_of_a_demo() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let mut demo = start(&["--calm"], temporary.path(), &[]);
+    let mut lines = BufReader::new(demo.stdout.take().expect("piped")).lines();
+    let row =
+        line_with(&mut lines, |line| line.starts_with("campaigns  ") && line.contains(" 4 running")).await;
+    let page = row.split_whitespace().find(|word| word.starts_with("http://")).expect("its page").to_owned();
+    let browser = testkit::Browser::start().await.expect("a browser");
+    browser.open(&page).await.expect("opened");
+    let shown = "const row = document.getElementById('runs').rows[0]; return row ? Number(row.cells[2].textContent) : 0";
+    let jobs = async || browser.run(shown).await.expect("run").as_u64().unwrap_or_default();
+    let first =
+        wait_until("a run is shown", SOON, async || Some(jobs().await).filter(|jobs| *jobs > 0)).await;
+    wait_until("it goes on", SOON, async || jobs().await != first).await;
+    // The token for the example for Node.
+    let address = page.trim_start_matches("http://").trim_end_matches('/').parse().expect("an address");
+    let (status, token) = common::get(address, "/token").await;
+    assert_eq!((status, token.split('.').count()), (200, 3), "{token}");
+    interrupt(&demo).await;
+    let (code, _, errors) = end(demo).await;
+    assert_eq!(code, Some(0), "{errors}");
+    drop(browser);
+    assert_nothing_is_left(temporary.path());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_demo_leaves_no_server_and_no_file_behind() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let mut demo = start(&["--calm"], temporary.path(), &[]);
+    let mut lines = BufReader::new(demo.stdout.take().expect("piped")).lines();
+    line_with(&mut lines, |line| line.starts_with("campaigns  ") && line.contains(" running runs")).await;
+    demo.start_kill().expect("killed");
+    let (code, ..) = end(demo).await;
+    assert_eq!(code, None, "a signal ended it");
+    let folder = temporary.path().to_str().expect("a name");
+    wait_until("the guards have ended the servers", SOON, async || processes_with(folder).is_empty()).await;
+    wait_until("the files are gone", SOON, async || {
+        std::fs::read_dir(temporary.path()).expect("a directory").count() == 0
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -308,8 +374,8 @@ async fn on_a_terminal(columns: usize, rows: usize) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_terminal_shows_whole_lines_and_always_the_totals() {
-    let (small, large) = tokio::join!(on_a_terminal(80, 24), on_a_terminal(200, 60));
-    for (screens, columns, rows) in [(&small, 80, 24), (&large, 200, 60)] {
+    let (small, large) = tokio::join!(on_a_terminal(80, 24), on_a_terminal(200, 70));
+    for (screens, columns, rows) in [(&small, 80, 24), (&large, 200, 70)] {
         assert!(screens.len() >= 4, "{screens:#?}");
         for screen in screens {
             assert!(screen.lines().all(|line| line.chars().count() <= columns), "{screen}");

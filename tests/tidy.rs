@@ -408,6 +408,7 @@ fn every_crate_says_what_it_must_never_do() {
 fn every_promise_names_a_test_that_exists() {
     names_its_tests("docs/guarantees.md", 50);
     names_its_tests("SECURITY.md", 15);
+    names_its_tests("docs/compatibility.md", 50);
 }
 
 /// Checks that a document names at least so many tests, all of which exist, and at least one under each heading of the third level.

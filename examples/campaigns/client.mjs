@@ -1,4 +1,4 @@
-// Follows a campaign as the original's front end does, with the official client.
+// Follows a campaign as the original's front end does, with the official client, until it is ended (Ctrl-C).
 //
 //   npm install socket.io-client
 //   TOKEN=… node client.mjs CAMPAIGN_ID [URL]
@@ -20,3 +20,12 @@ socket.on("campaign:alert", ({ runId, successRate, threshold }) => {
 });
 socket.on("auth:expired", () => console.log("the token expires: send auth:refresh {token}"));
 socket.on("connect_error", (error) => console.error(error.message));
+
+process.once("SIGINT", () => {
+    socket.emit("leave_campaign", { campaignId }, (answer) => {
+        console.log(answer.message);
+        socket.disconnect();
+    });
+    // Without an answer there is nobody to leave.
+    setTimeout(() => process.exit(), 1_000).unref();
+});

@@ -72,6 +72,10 @@ fn state(state: &MigrationState) -> Result<()> {
         yes(state.notifies()),
         yes(state.counts())
     );
+    if !state.may_notify {
+        text += "the server allows prepared transactions, in which nothing may be notified; if none of yours changes campaign_runs, \
+                 ALTER DATABASE ... SET state_tracker.notify = 'on' makes changes heard at once\n";
+    }
     print(&text)
 }
 

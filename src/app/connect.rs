@@ -80,7 +80,10 @@ async fn campaigns(config: &Config) -> Result<Vec<Connection>> {
         return Ok(Vec::new());
     }
     let findings = doctor::campaigns::examine(config).await?;
-    let server = findings.first().map_or_else(String::new, |finding| format!(" {}", finding.object));
+    // The last one may be about the port of clients.
+    let is_database = |finding: &&doctor::Finding| finding.object.parse::<std::net::SocketAddr>().is_err();
+    let server = findings.iter().find(is_database);
+    let server = server.map_or_else(String::new, |finding| format!(" {}", finding.object));
     let told = |severity: Severity| {
         let all = findings.iter().filter(|finding| finding.severity == severity);
         let all: Vec<String> = all
@@ -91,7 +94,10 @@ async fn campaigns(config: &Config) -> Result<Vec<Connection>> {
     let (error, warning) = (told(Severity::Error), told(Severity::Warning));
     let is_ok = error.is_none();
     let detail = error.unwrap_or_else(|| {
-        "answers, and has the tables and rights; job:status is not sent without the migration".to_owned()
+        let polls =
+            findings.iter().find(|finding| finding.problem.starts_with(doctor::campaigns::NOT_MIGRATED));
+        let polls = polls.map_or_else(String::new, |finding| format!("; {}", finding.problem));
+        format!("answers, and has the tables and rights{polls}")
     });
     let database = Connection::new(format!("database{server}"), is_ok, detail);
     Ok(vec![Connection { warning, ..database }])

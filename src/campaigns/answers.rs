@@ -1,5 +1,7 @@
 //! The answers, as JSON. Pure.
 
+use std::time::Duration;
+
 use axum::{
     body::Bytes,
     http::{HeaderValue, Response, StatusCode, header},
@@ -24,8 +26,13 @@ pub(super) fn refusal(status: StatusCode, message: &str) -> Response<Bytes> {
 
 /// The same for a server that can't answer now.
 pub(super) fn unavailable(message: &str) -> Response<Bytes> {
-    let mut response = refusal(StatusCode::SERVICE_UNAVAILABLE, message);
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    retry_after(refusal(StatusCode::SERVICE_UNAVAILABLE, message), Duration::from_secs(5))
+}
+
+/// An answer that says when to ask again.
+pub(super) fn retry_after(mut response: Response<Bytes>, after: Duration) -> Response<Bytes> {
+    let seconds = HeaderValue::from(after.as_secs_f64().ceil() as u64);
+    response.headers_mut().insert(header::RETRY_AFTER, seconds);
     response
 }
 

@@ -2,27 +2,31 @@
 
 use std::sync::Arc;
 
-use actors::campaigns::Campaigns;
+use actors::campaigns::{CampaignGateway, Campaigns};
 use axum::{
     body::Bytes,
     http::{HeaderValue, Method, Response, StatusCode, header, request::Parts},
 };
-use campaign_gateway::Pages;
+use campaign_gateway::{Denied, Pages};
 use domain::campaigns::CampaignId;
 use http_server::{Role, Tokens};
 use serde_json::{Value, json};
+use store_campaigns::DatabaseErrorKind;
 
 use super::{
-    answers::{allow, answer, preflight, refusal, unavailable},
+    answers::{allow, answer, preflight, refusal, retry_after, unavailable},
+    history,
     requests::{Asked, BadPath, asked, bearer},
 };
 
 const NO_TOKEN: &str = "Authentication required";
 const BAD_ID: &str = "Invalid campaign ID";
+const NO_HISTORY: &str =
+    "There is no history: the database lacks the migration (state-tracker campaigns migrate)";
 
 /// The limits and secrets of the pages.
 pub struct PagesSettings {
-    /// The token of services that may have a status sent again; empty for none.
+    /// The token of services that may have a status sent again, and read each history; empty for none.
     pub service_token: String,
     /// The origins of pages that may read the answers; `None` for all.
     pub origins: Option<Vec<String>>,
@@ -34,18 +38,19 @@ pub struct CampaignPages(Arc<Shared>);
 
 struct Shared {
     campaigns: Campaigns,
+    gateway: Arc<CampaignGateway>,
     service: Tokens,
     origins: Option<Vec<String>>,
 }
 
 impl CampaignPages {
-    /// The pages of these campaigns.
+    /// The pages of these campaigns; the gateway says who may know of which.
     #[must_use]
-    pub fn new(campaigns: Campaigns, settings: PagesSettings) -> Self {
+    pub fn new(campaigns: Campaigns, gateway: Arc<CampaignGateway>, settings: PagesSettings) -> Self {
         let PagesSettings { service_token, origins } = settings;
         let service = Tokens::default();
         service.replace_foreign(Role::Operator, &service_token);
-        Self(Arc::new(Shared { campaigns, service, origins }))
+        Self(Arc::new(Shared { campaigns, gateway, service, origins }))
     }
 
     async fn respond(&self, head: &Parts) -> Response<Bytes> {
@@ -53,6 +58,7 @@ impl CampaignPages {
             Asked::Live => answer(StatusCode::OK, &json!({ "status": "ok" })),
             Asked::Ready => self.ready(),
             Asked::Broadcast(campaign) => self.broadcast(head, campaign).await,
+            Asked::History(campaign) => self.history(head, campaign).await.unwrap_or_else(|refusal| refusal),
             Asked::Preflight => preflight(),
             Asked::WrongMethod(allowed) => {
                 let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed");
@@ -80,13 +86,56 @@ impl CampaignPages {
         )
     }
 
+    fn is_service(&self, token: &str) -> bool {
+        self.0.service.role_of(token).is_some()
+    }
+
+    async fn history(
+        &self,
+        head: &Parts,
+        campaign: Result<CampaignId, BadPath>,
+    ) -> Result<Response<Bytes>, Response<Bytes>> {
+        let token = bearer(&head.headers).ok_or_else(|| refusal(StatusCode::UNAUTHORIZED, NO_TOKEN))?;
+        let campaign = campaign.map_err(|BadPath| refusal(StatusCode::BAD_REQUEST, BAD_ID))?;
+        let campaigns = &self.0.campaigns;
+        let asked = history::read(head.uri.query().unwrap_or_default(), campaigns.now())
+            .map_err(|error| refusal(StatusCode::BAD_REQUEST, &error.to_string()))?;
+        self.authorise(&token, campaign).await.map_err(denied)?;
+        let found = campaigns.history(campaign, asked.between, asked.after, asked.limit).await;
+        let page = found.map_err(|error| {
+            campaigns.note_database(&error);
+            match error.kind {
+                DatabaseErrorKind::Missing => refusal(StatusCode::NOT_IMPLEMENTED, NO_HISTORY),
+                _ => unavailable("The database does not answer"),
+            }
+        })?;
+        Ok(answer(StatusCode::OK, &history::shown(campaign, &asked, &page)))
+    }
+
+    /// Checks that a token may read of a campaign: that of its owner, or of services.
+    async fn authorise(&self, token: &str, campaign: CampaignId) -> Result<(), Denied> {
+        if !self.is_service(token) {
+            return self
+                .0
+                .gateway
+                .authorise(token, campaign_gateway::CampaignId::new(campaign.0.as_u128()))
+                .await;
+        }
+        match self.0.campaigns.owner_of(campaign).await {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(Denied::Access),
+            Err(error) => {
+                self.0.campaigns.note_database(&error);
+                Err(Denied::Unavailable)
+            }
+        }
+    }
+
     async fn broadcast(&self, head: &Parts, campaign: Result<CampaignId, BadPath>) -> Response<Bytes> {
-        let service = &self.0.service;
-        if service.is_empty() {
+        if self.0.service.is_empty() {
             return refusal(StatusCode::NOT_FOUND, "Not found");
         }
-        let presented = bearer(&head.headers);
-        if presented.is_none_or(|token| service.role_of(&token).is_none()) {
+        if !bearer(&head.headers).is_some_and(|token| self.is_service(&token)) {
             return refusal(StatusCode::UNAUTHORIZED, NO_TOKEN);
         }
         let Ok(campaign) = campaign else { return refusal(StatusCode::BAD_REQUEST, BAD_ID) };
@@ -102,6 +151,17 @@ impl CampaignPages {
                 unavailable("The database or Redis does not answer")
             }
         }
+    }
+}
+
+/// The answer to a request that is denied. A campaign of another user is not found, as one that does not exist.
+fn denied(why: Denied) -> Response<Bytes> {
+    let message = why.to_string();
+    match why {
+        Denied::Token => refusal(StatusCode::UNAUTHORIZED, &message),
+        Denied::Access => refusal(StatusCode::NOT_FOUND, &message),
+        Denied::Rate(after) => retry_after(refusal(StatusCode::TOO_MANY_REQUESTS, &message), after),
+        Denied::Unavailable => unavailable(&message),
     }
 }
 

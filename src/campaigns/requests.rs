@@ -12,6 +12,8 @@ pub(super) enum Asked {
     Ready,
     /// To send the status of a campaign to its room again.
     Broadcast(Result<CampaignId, BadPath>),
+    /// The summaries that a campaign's runs had.
+    History(Result<CampaignId, BadPath>),
     /// A page's question whether it may ask.
     Preflight,
     /// Another method than the path has.
@@ -39,6 +41,7 @@ pub(super) fn asked(head: &Parts) -> Asked {
         ["campaigns", ..] if head.method == Method::OPTIONS => Asked::Preflight,
         ["campaigns", campaign, "broadcast"] if head.method == Method::POST => Asked::Broadcast(id(campaign)),
         ["campaigns", _, "broadcast"] => Asked::WrongMethod("POST"),
+        ["campaigns", campaign, "history"] => of_get(Asked::History(id(campaign))),
         _ => Asked::Nothing,
     }
 }
@@ -74,6 +77,9 @@ mod tests {
         assert_eq!(of("POST", &format!("/campaigns/{ID}/broadcast")), Asked::Broadcast(Ok(id)));
         assert_eq!(of("GET", &format!("/campaigns/{ID}/broadcast")), Asked::WrongMethod("POST"));
         assert_eq!(of("POST", "/campaigns/x/broadcast"), Asked::Broadcast(Err(BadPath)));
+        assert_eq!(of("GET", &format!("/campaigns/{ID}/history?from=1")), Asked::History(Ok(id)));
+        assert_eq!(of("GET", "/v1/campaigns/x/history"), Asked::History(Err(BadPath)));
+        assert_eq!(of("POST", &format!("/campaigns/{ID}/history")), Asked::WrongMethod("GET, HEAD"));
         assert_eq!(of("OPTIONS", &format!("/campaigns/{ID}/broadcast")), Asked::Preflight);
         for path in ["/", "/campaigns", "/campaigns//history/x", "/health/other"] {
             assert_eq!(of("GET", path), Asked::Nothing, "{path}");

@@ -34,6 +34,8 @@ pub(super) struct View<'a> {
     pub(super) relayer: &'a str,
     /// Who is connected to the peers' ports.
     pub(super) peers: &'a str,
+    /// What the client of campaigns got.
+    pub(super) campaigns: &'a str,
     pub(super) markets: Vec<MarketView<'a>>,
     pub(super) actors: &'a [ActorHealth],
     pub(super) findings: Vec<&'a str>,
@@ -177,6 +179,8 @@ fn rows(view: &View<'_>, is_wide: bool) -> Vec<Row> {
     } else {
         add(Rank::Peers, format!("peers  {}", view.peers));
     }
+    let label = if is_wide { format!("{:<23}  ", "campaigns") } else { "campaigns  ".to_owned() };
+    add(Rank::Peers, format!("{label}{}", view.campaigns));
     for market in &view.markets {
         let windows = windows(following, market.name);
         match is_wide {
@@ -302,9 +306,10 @@ fn heading_of(name: &str) -> String {
     format!("{name:<28} {:<12} {:>8} {:>8}  last crash", "state", "restarts", "handled")
 }
 
-/// Whether it is an actor for a sender's connection, which are all alike, and nothing happened to it.
+/// Whether it is one of several that are all alike, and nothing happened to it.
 fn is_one_of_many(actor: &ActorHealth) -> bool {
-    actor.path.starts_with("peers/connections/") && rank_of(actor) == Rank::Running
+    let many = ["peers/connections/", "campaigns/workers/"];
+    many.iter().any(|group| actor.path.starts_with(group)) && rank_of(actor) == Rank::Running
 }
 
 fn rank_of(actor: &ActorHealth) -> Rank {

@@ -1,7 +1,9 @@
 //! Compares the results in Redis with the inputs: at every look the datasets with those of the producers, and at the end the
-//! batches for the finalizers with those of the collector, what the relayer got with what was handed over, and the peers with their senders. Pure.
+//! batches for the finalizers with those of the collector, what the relayer got with what was handed over, the peers with their senders, and the
+//! campaigns with their rows. Pure.
 
 mod batches;
+mod campaigns;
 mod findings;
 mod peers;
 mod relayer;
@@ -12,6 +14,7 @@ mod totals;
 use testkit::{RelayerCall, SharedTruth};
 
 use super::{
+    campaigns::Looked,
     peers::{Kept, PeersTruth, Seen},
     seen::{Datasets, Deliveries},
     world::Expected,
@@ -26,6 +29,8 @@ pub(super) struct Judge {
     /// What is judged at each look, and at the end.
     peers: (findings::Findings, peers::Comparison),
     reports: (usize, findings::Findings),
+    /// None where there are no campaigns.
+    campaigns: Option<campaigns::Comparison>,
 }
 
 impl Judge {
@@ -38,6 +43,7 @@ impl Judge {
             rewards: rewards::Comparison::default(),
             peers: Default::default(),
             reports: Default::default(),
+            campaigns: None,
         }
     }
 
@@ -61,6 +67,12 @@ impl Judge {
     pub(super) fn peers_are_unreadable(&mut self, why: &str) {
         self.peers.1 = peers::Comparison::default();
         self.peers.1.findings.add(why.to_owned());
+    }
+
+    /// Judges the final state of the campaigns. Only valid once no row changes any more. Returns whether all is as it should be.
+    pub(super) fn conclude_campaigns(&mut self, (truth, seen): &Looked) -> bool {
+        let compared = self.campaigns.insert(campaigns::Comparison::of(truth, seen));
+        compared.findings.all().is_empty()
     }
 
     /// Whether datasets and queue are complete. Only valid once producers and chain have ended.
@@ -101,7 +113,8 @@ impl Judge {
         let of_chain = self.batches.findings.all().iter().chain(self.relayer.findings.all());
         let of_chain = of_chain.chain(self.rewards.findings.all()).chain(self.reports.1.all());
         let of_chain = of_chain.chain(self.peers.0.all()).chain(self.peers.1.findings.all());
-        self.totals.findings.all().iter().chain(of_chain)
+        let of_campaigns = self.campaigns.iter().flat_map(|campaigns| campaigns.findings.all());
+        self.totals.findings.all().iter().chain(of_chain).chain(of_campaigns)
     }
 
     pub(super) fn found_nothing(&self) -> bool {
@@ -119,7 +132,7 @@ impl Judge {
              equal: {epochs} epochs, {batches} batches, {submissions} submissions, {left_out} malformed ones left out, checkpoint \
              at the head, block {head}; the relayer was told of {} epochs in their order, and of rewards by {} calls, by \
              {} attempts in all; {} alerts came; {} miners and {} connections of living senders are shown and no others, {} lies were \
-             dropped, {} rates of the history are within a tenth, and {:.0} s of it are whole",
+             dropped, {} rates of the history are within a tenth, and {:.0} s of it are whole; {}",
             self.totals.compared,
             self.relayer.epochs,
             self.rewards.calls,
@@ -130,6 +143,19 @@ impl Judge {
             self.peers.1.lies,
             self.peers.1.rates,
             self.peers.1.seconds,
+            self.of_campaigns(),
         )
+    }
+
+    /// The verdict's part about campaigns.
+    fn of_campaigns(&self) -> String {
+        match &self.campaigns {
+            None => "campaigns were left out".to_owned(),
+            Some(campaigns) => format!(
+                "a client got {} statuses of campaigns, and the summaries of {} runs, and its latest status of {} running ones, are \
+                 COUNT(*) of their rows",
+                campaigns.statuses, campaigns.runs, campaigns.running
+            ),
+        }
     }
 }

@@ -43,6 +43,8 @@ pub(super) struct Look<'a> {
     pub(super) relayer: &'a str,
     /// Who is connected to the peers' ports.
     pub(super) peers: &'a str,
+    /// What the client of campaigns got.
+    pub(super) campaigns: &'a str,
 }
 
 impl<'a> Screen<'a> {
@@ -104,6 +106,7 @@ impl<'a> Screen<'a> {
             nodes: look.nodes,
             relayer: look.relayer,
             peers: look.peers,
+            campaigns: look.campaigns,
             markets: markets.collect(),
             actors: &actors,
             findings: look.judge.findings().map(String::as_str).collect(),

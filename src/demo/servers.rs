@@ -1,4 +1,4 @@
-//! The servers of the demo: Redis, an EVM node with the contracts, a second one that may lie, a relayer, and the configuration of a service for both. They end when
+//! The servers of the demo: Redis, PostgreSQL where it is installed, an EVM node with the contracts, a second one that may lie, a relayer, and the configuration of a service for both. They end when
 //! they are dropped or when the process is killed.
 
 use std::{path::PathBuf, time::Duration};
@@ -10,7 +10,7 @@ use testkit::{
     run_live,
 };
 
-use super::{finalizers, peers, relayer};
+use super::{campaigns::CampaignServer, finalizers, peers, relayer};
 use crate::config::Config;
 
 /// The submission window in seconds, for producers and chain.
@@ -55,17 +55,18 @@ pub(super) struct Servers {
     pub(super) receiver: RelayerServer,
     /// In checksum form, the spelling of the configuration and the producers.
     pub(super) contracts: Contracts,
+    pub(super) campaigns: CampaignServer,
 }
 
 impl Servers {
-    /// Starts both, deploys the contracts and starts the first day.
+    /// Starts them, deploys the contracts and starts the first day.
     ///
     /// # Errors
     /// A program that is missing or does not start.
     pub(super) async fn start() -> Result<Self> {
         let redis = async { RedisServer::start().await.wrap_err("the demo needs a Redis server of its own") };
         let anvil = async { Anvil::start().await.wrap_err("the demo needs an EVM node of its own") };
-        let (redis, anvil) = tokio::try_join!(redis, anvil)?;
+        let (redis, anvil, campaigns) = tokio::try_join!(redis, anvil, CampaignServer::start())?;
         let contracts = anvil.deploy(MARKETS).await?;
         // The service writes its keys in checksum form; producers and readers of the demo use the same spelling.
         let spelled = |address: &String| Address::new(address).checksummed().to_owned();
@@ -82,7 +83,7 @@ impl Servers {
         let liar = RpcProxy::start(anvil.addr()).await?;
         let relayer = RelayerServer::start().await.wrap_err("the demo needs a port for its relayer")?;
         let receiver = RelayerServer::start().await.wrap_err("the demo needs a port for its alerts")?;
-        Ok(Self { redis, anvil, liar, relayer, receiver, contracts })
+        Ok(Self { redis, anvil, liar, relayer, receiver, contracts, campaigns })
     }
 
     /// The file of the peers' history: in the folder of Redis, which is removed whatever ends the demo.
@@ -109,7 +110,8 @@ impl Servers {
             ("STATE_TRACKER__PEERS__NAMES", peers::names()),
         ];
         let settings = SETTINGS.iter().map(|(name, value)| (*name, (*value).to_owned()));
-        let environment = settings.chain(own).map(|(name, value)| (name.to_owned(), value));
+        let environment = settings.chain(own).chain(self.campaigns.settings());
+        let environment = environment.map(|(name, value)| (name.to_owned(), value));
         Ok(Config::load(None, environment)?.config)
     }
 

@@ -1,5 +1,6 @@
 //! The page of endpoints.
 
+use campaign_gateway::{Request, server_events};
 use http_server::{Access, Role};
 
 use crate::{
@@ -7,12 +8,12 @@ use crate::{
     http::{ENDPOINTS, Server},
 };
 
-use super::markdown::{head, table};
+use super::markdown::{code, head, table};
 
 pub(super) fn page() -> String {
     let mut page = head("Endpoints", "src/http/routes.rs");
     page += "One server for Prometheus and probes, which asks for no token, one for operators, by default on the machine \
-             itself, the [read API](../read-api.md), and two for readers of [connected peers](../peers.md). They change nothing, but for `/outbox/orders`; the first two answer `GET` and `HEAD` only, and `POST` there.\n\nThe column *token* says which token a path of the \
+             itself, the [read API](../read-api.md), two for readers of [connected peers](../peers.md), and one for clients of [campaigns](../campaigns.md). They change nothing, but for `/outbox/orders` and the port of campaigns; the first two answer `GET` and `HEAD` only, and `POST` there.\n\nThe column *token* says which token a path of the \
              operators' server asks for, where tokens are set up; that of operators opens what that of readers does. What changes something \
              needs it always: without tokens nobody may. An error is \
              JSON: `error` is a word for programs, `message` says what to do, `choices` what would be right, and `request_id` is \
@@ -35,6 +36,7 @@ pub(super) fn page() -> String {
     }
     page += &read_api();
     page += &peers();
+    page += &campaigns();
     page
 }
 
@@ -59,6 +61,29 @@ fn peers() -> String {
         default("peers.proxy_http_address"),
         default("peers.pool_http_address"),
         table(["path", "query", "answer"], rows)
+    )
+}
+
+fn campaigns() -> String {
+    let address = schema::find("campaigns.gateway_address");
+    let address = address.map(|setting| setting.shown_default()).unwrap_or_default();
+    let rows = crate::campaigns::ENDPOINTS.iter().map(|endpoint| {
+        let token = if endpoint.token.is_empty() { "none".to_owned() } else { code(endpoint.token) };
+        [endpoint.method.to_owned(), code(endpoint.path), token, endpoint.answer.to_owned()]
+    });
+    let paths = table(["method", "path", "token", "answer"], rows);
+    let requests = table(
+        ["client → server", "argument", "acknowledgement"],
+        Request::ALL.map(|request| [code(request.name()), code(request.argument()), code(request.answer())]),
+    );
+    let events = server_events().map(|event| [code(event.name), code(event.payload), event.when.to_owned()]);
+    let events = table(["server → client", "payload", "when"], events);
+    format!(
+        "\n## Clients of campaigns\n\nListens on `campaigns.gateway_address`, by default `{address}`, where `campaigns.database_url` is set \
+         and `campaigns.gateway` is true. Each path is also there behind `/v1`. An error is JSON with `success` and `message`.\n\n{paths}\n\
+         The path `/socket.io/` speaks the protocol of Socket.IO (version 5, over Engine.IO 4) by WebSocket, by polling, and by the \
+         upgrade from one to the other. The namespace is `/campaigns`; the token of a user is `auth.token` of the client, or `?token=`. \
+         Pages of the origins in `campaigns.origins` may connect.\n\n{requests}\n{events}"
     )
 }
 

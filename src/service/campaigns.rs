@@ -78,6 +78,7 @@ pub(crate) fn database_settings(settings: &config::Campaigns) -> Result<Database
         statement_timeout: settings.statement_timeout,
         compute_timeout: settings.computation_timeout,
         lease: LEASE,
+        retries: settings.job_retries,
         job_rows: if settings.job_rows == "each" { JobRows::Each } else { JobRows::Once },
         tip_path: path(&settings.tip_path),
         fee_path: path(&settings.fee_path),
@@ -139,6 +140,7 @@ pub(super) fn bind(
     let own = CampaignsSettings {
         interval: settings.interval,
         job_retention: settings.status_jobs_retention,
+        history_retention: settings.history_retention,
         alert_below: f64::from(settings.alert_below_percent) / 100.0,
         writes: settings.schedules(),
     };
@@ -197,7 +199,8 @@ fn gateway(
     let log = GatewayLog::new(services.store.clone(), keys, clock);
     let gateway = Gateway::new(campaigns.clone(), log, judge, limits, clock.clone());
     let service_token = settings.service_token.reveal().to_owned();
-    let pages = CampaignPages::new(campaigns.clone(), PagesSettings { service_token, origins });
+    let pages = PagesSettings { service_token, origins };
+    let pages = CampaignPages::new(campaigns.clone(), gateway.clone(), pages);
     Ok(Bound { gateway, listener: Arc::new(listener), tls, pages })
 }
 

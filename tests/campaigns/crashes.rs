@@ -88,6 +88,46 @@ async fn a_crash_at_each_failure_point_loses_no_status_and_doubles_none() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_amid_jobs_that_are_done_together_loses_none_and_kills_none() {
+    let mut scene = Scene::new().await;
+    for (name, value) in [("SUPERVISION__MAX_RESTARTS", "1000"), ("CAMPAIGNS__JOB_RETRIES", "1")] {
+        scene.environment.insert(format!("STATE_TRACKER__{name}"), value.to_owned());
+    }
+    let mut runs = vec![RUN.to_owned()];
+    for number in 0..8 {
+        let (campaign, run) = (uuid(1, number), uuid(2, number));
+        scene.add_campaign(&campaign, USER, &run).await;
+        scene.add_jobs(&run, "trade", "queued", 1).await;
+        runs.push(run);
+    }
+    let service = scene.service().await;
+    for run in &runs {
+        scene.counted(run, 1).await;
+    }
+    let points = service.tree().failure_points();
+    for (round, place) in PLACES.iter().filter(|place| place.starts_with("status_worker")).enumerate() {
+        let before = points.passages(place).1;
+        points.arm(place, "", Fault::Panic, When::Times(1));
+        for run in &runs {
+            scene.add_jobs(run, "trade", "succeeded", 1).await;
+        }
+        wait_until(place, SOON, async || points.passages(place).1 > before).await;
+        for run in &runs {
+            scene.counted(run, round as u64 + 2).await;
+        }
+    }
+    // Each was charged with one attempt at most, although one retry is all that they have.
+    let client = scene.postgres.admin(crate::scene::DATABASE).await.expect("a connection");
+    let dead = "SELECT count(*) FROM jobs WHERE queue = 'status' AND status = 'failed'";
+    assert_eq!(client.query_one(dead, &[]).await.expect("a row").get::<_, i64>(0), 0);
+    service.stop().await;
+}
+
+fn uuid(kind: u32, number: u32) -> String {
+    format!("{kind:08x}-0000-4000-8000-{number:012x}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cuts_of_clients_lose_no_status_and_double_none() {
     cuts(10).await;
 }

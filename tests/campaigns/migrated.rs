@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Runs a command about campaigns as the owner of the tables.
-async fn run(scene: &Scene, arguments: &[&str]) -> String {
+pub(crate) async fn run(scene: &Scene, arguments: &[&str]) -> String {
     let environment = with(&scene.environment, &[("DATABASE_URL", &scene.postgres.admin_url(DATABASE))]);
     let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_state-tracker"))
         .arg("campaigns")
@@ -75,6 +75,44 @@ async fn with_the_migration_changes_are_heard_jobs_are_events_and_it_can_be_undo
     let service = scene.service().await;
     scene.add_jobs(RUN, "trade", "succeeded", 1).await;
     scene.counted(RUN, 4).await;
+    service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_the_migration_runs_are_counted_by_their_changes_and_a_last_summary_is_computed_in_full() {
+    const SECOND: [&str; 2] =
+        ["3f0c8a54-7a0e-4c39-b6a1-0d8f0f4d6f22", "9b2b54d2-50a0-4a6e-8f0e-7f8f6d6d0002"];
+    let scene = Scene::new().await;
+    // Two campaigns, which a worker counts together.
+    scene.add_campaign(SECOND[0], USER, SECOND[1]).await;
+    scene.add_jobs(SECOND[1], "trade", "queued", 1).await;
+    run(&scene, &["migrate", "--service", ROLE]).await;
+    let service = scene.service().await;
+    let client = scene.postgres.admin(DATABASE).await.expect("a connection");
+    let counting = "SELECT count(*) FROM state_tracker.run_counts WHERE is_counted";
+    wait_until("both runs count", SOON, async || {
+        client.query_one(counting, &[]).await.expect("a row").get::<_, i64>(0) == 2
+    })
+    .await;
+    // No full computation sees these: a worker that computes in full finds one job.
+    scene.sql("UPDATE state_tracker.job_counts SET jobs = jobs + 1000").await;
+    for run in [RUN, SECOND[1]] {
+        scene.counted(run, 1001).await;
+        scene.add_jobs(run, "trade", "failed", 2).await;
+        let summary = scene.counted(run, 1003).await;
+        assert_eq!(summary["failedJobs"], 2, "{summary}");
+    }
+    let (_, page) = get(service.http().metrics_address(), "/metrics").await;
+    let counted = page.lines().find(|line| line.starts_with("state_tracker_campaigns_counted_total"));
+    assert!(counted.is_some_and(|line| !line.ends_with(" 0")), "{counted:?}");
+    scene.sql("UPDATE campaign_runs SET status = 'stopped', ended_at = now()").await;
+    for run in [RUN, SECOND[1]] {
+        let last = wait_until("the last summary", SOON, async || {
+            scene.summary(run).await.filter(|summary| summary["final"] == true)
+        })
+        .await;
+        assert_eq!((&last["totalJobs"], &last["failedJobs"]), (&json!(3), &json!(2)), "{last}");
+    }
     service.stop().await;
 }
 

@@ -114,4 +114,9 @@ impl Official {
         assert_eq!(ack["error"], Value::Null, "{ack}");
         ack["value"].clone()
     }
+
+    /// What was said about a client so far and not asked for.
+    pub(crate) fn left(&self, id: &str) -> Vec<&Value> {
+        self.said.iter().filter(|line| line["id"] == id).collect()
+    }
 }

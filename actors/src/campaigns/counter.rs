@@ -1,4 +1,5 @@
-//! The counter's actor: applies what the migration's triggers have appended, so that runs are counted by their changes.
+//! The counter's actor: applies what the migration's triggers have appended, so that runs are counted by their changes; removes what is
+//! too old of the history.
 //!
 //! It touches the database, and only our own schema of it. Promise: where the migration is missing or another service counts, it waits; the
 //! workers compute runs in full where there are no counts.
@@ -13,8 +14,11 @@ use super::shared::Campaigns;
 
 /// The pause between two steps that leave nothing.
 const STEP_EVERY: Duration = Duration::from_millis(500);
-/// How often it is looked whether the migration is there, and counts of runs that are gone are removed.
+/// How often it is looked whether the migration is there, and counts of runs that are gone and old summaries are removed.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
+
+/// The most parts of 10,000 summaries that are removed at once. A thousand campaigns make half of one in a minute.
+const MOST_PARTS: usize = 20;
 
 /// The actor.
 pub struct Counter(Campaigns);
@@ -24,6 +28,19 @@ impl Counter {
     #[must_use]
     pub fn new(campaigns: Campaigns) -> Self {
         Self(campaigns)
+    }
+
+    /// Removes summaries of the history that are too old.
+    async fn prune(&self, cx: &Context) {
+        let shared = &self.0.0;
+        for _ in 0..MOST_PARTS {
+            match cx.idle(shared.database.prune_summaries(shared.settings.history_retention)).await {
+                Ok(0) => return,
+                Ok(_) => cx.progress(),
+                // It is tried again a minute later; runs are counted all the same.
+                Err(error) => return shared.services.report(&error),
+            }
+        }
     }
 
     /// Counts until it is time to look at the migration again.
@@ -59,6 +76,12 @@ impl Worker for Counter {
         let mut attempts = Attempts::new(STATUS_WORKER);
         while !cx.is_stopping() {
             let state = cx.idle(shared.database.migration()).await;
+            if let Ok(state) = &state {
+                shared.counts.keeps_history.store(state.keeps_summaries(), Relaxed);
+                if state.keeps_summaries() {
+                    self.prune(cx).await;
+                }
+            }
             let counted = match state {
                 Ok(state) if state.counts() => {
                     shared.counts.is_counting.store(true, Relaxed);

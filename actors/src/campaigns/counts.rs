@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use store_campaigns::Computed;
+
 use crate::env::lock::lock;
 
 /// What became of a status job.
@@ -83,7 +85,7 @@ pub struct QueueState {
     pub active: u64,
 }
 
-/// The lengths of computations.
+/// The lengths of computations in full.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Computations {
     /// How many there were.
@@ -104,9 +106,12 @@ pub struct Counts {
     pub(super) queued: AtomicU64,
     pub(super) unreadable: AtomicU64,
     computations: Mutex<Computations>,
+    pub(super) counted: AtomicU64,
+    pub(super) unkept: AtomicU64,
     pub(super) is_listening: AtomicBool,
     pub(super) is_stale: AtomicBool,
     pub(super) is_counting: AtomicBool,
+    pub(super) keeps_history: AtomicBool,
 }
 
 impl Counts {
@@ -124,12 +129,20 @@ impl Counts {
         }
     }
 
-    pub(super) fn computed(&self, took: Duration, unreadable: u64) {
-        self.unreadable.fetch_add(unreadable, Relaxed);
+    /// Notes a computation in full.
+    pub(super) fn computed(&self, computed: &Computed) {
+        self.unreadable.fetch_add(computed.tally.unreadable.total(), Relaxed);
         let mut computations = lock(&self.computations);
         computations.many += 1;
-        computations.together += took;
-        computations.longest = computations.longest.max(took);
+        computations.together += computed.took;
+        computations.longest = computations.longest.max(computed.took);
+    }
+
+    /// Notes figures that were counted by changes.
+    pub(super) fn counted(&self, figures: &[Computed]) {
+        self.counted.fetch_add(figures.len() as u64, Relaxed);
+        let unreadable: u64 = figures.iter().map(|computed| computed.tally.unreadable.total()).sum();
+        self.unreadable.fetch_add(unreadable, Relaxed);
     }
 
     pub(super) fn add_queued(&self, rows: usize) {

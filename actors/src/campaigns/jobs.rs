@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use retry::{Attempts, table::CAMPAIGN_MONITOR};
 use store_campaigns::ChangedJob;
+use store_redis::{ErrorKind, StoreError};
 use supervision::{Context, Failure, Worker};
 
 use super::{
     shared::{Campaigns, SendStatusError},
-    told::{self, Timing, Told},
+    told::{self, Told},
 };
 use crate::env::lock::lock;
 
@@ -33,13 +34,17 @@ impl JobFeed {
     /// Tells of the jobs that have changed since the last call; returns whether there may be more at once.
     async fn tell(&self, cx: &Context) -> Result<bool, SendStatusError> {
         let shared = &self.0.0;
-        let timing = Timing { asked: self.0.rank() };
         let after = *lock(&shared.jobs_place);
         let changed = cx.idle(shared.database.changed_jobs(after)).await?;
-        let told: Vec<Told> =
-            changed.jobs.iter().filter(|job| !is_own(job)).map(|job| told::job(job, timing)).collect();
+        if changed.is_truncated {
+            tracing::warn!("campaign jobs: more jobs changed than are noted; some changes are not told");
+        }
+        let told: Vec<Told> = changed.jobs.iter().filter(|job| !is_own(job)).map(told::job).collect();
         if !told.is_empty() {
-            cx.idle(self.0.append(told)).await?;
+            let outcomes = cx.idle(self.0.append(told)).await?;
+            if let Some(error) = outcomes.into_iter().filter_map(Result::err).find(is_of_all) {
+                return Err(error.into());
+            }
         }
         // Only now: what could not be told is told again, and the log makes it one event.
         *lock(&shared.jobs_place) = Some(changed.next);
@@ -58,6 +63,12 @@ impl JobFeed {
         }
         Ok(())
     }
+}
+
+/// Whether an offer was refused for a reason that is not of its own, such as that Redis takes no writes: it is made again. One of a campaign
+/// whose keys are broken would hold up the jobs of all others.
+fn is_of_all(error: &StoreError) -> bool {
+    !matches!(error.kind, ErrorKind::WrongType | ErrorKind::Malformed)
 }
 
 /// Whether it is a status job, which clients are not told of.

@@ -135,10 +135,19 @@ pub(crate) static OBSERVED: &[Observed<Watch>] = &[
     ),
     row(
         Metric::counter(
+            "state_tracker_campaigns_unkept_total",
+            &[],
+            "summaries",
+            "This many written summaries are missing in the history, because it could not be written.",
+        ),
+        |watch, emit| watch.number(emit, |counts| counts.unkept.load(Relaxed) as f64),
+    ),
+    row(
+        Metric::counter(
             "state_tracker_campaigns_computation_seconds_total",
             &[],
             "seconds",
-            "The metrics of runs took so long to compute, all together.",
+            "The metrics of runs took so long to compute in full, all together.",
         ),
         |watch, emit| watch.number(emit, |counts| counts.computations().together.as_secs_f64()),
     ),
@@ -147,9 +156,18 @@ pub(crate) static OBSERVED: &[Observed<Watch>] = &[
             "state_tracker_campaigns_computations_total",
             &[],
             "computations",
-            "The metrics of a run were computed this often.",
+            "The metrics of a run were computed in full this often.",
         ),
         |watch, emit| watch.number(emit, |counts| counts.computations().many as f64),
+    ),
+    row(
+        Metric::counter(
+            "state_tracker_campaigns_counted_total",
+            &[],
+            "readings",
+            "The metrics of a run were read from its counted changes this often, instead of computed.",
+        ),
+        |watch, emit| watch.number(emit, |counts| counts.counted.load(Relaxed) as f64),
     ),
     row(
         Metric::gauge(

@@ -13,6 +13,7 @@
 
 mod counter;
 mod counts;
+mod figures;
 mod fitness;
 mod gateway;
 mod hands;
@@ -25,7 +26,6 @@ pub(crate) mod metrics;
 mod monitor;
 mod owners;
 pub(crate) mod points;
-mod report;
 mod scheduler;
 mod shared;
 mod told;

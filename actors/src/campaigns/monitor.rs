@@ -21,7 +21,7 @@ use super::{
     heard::News,
     points,
     shared::{Campaigns, WHOSE, is_watched},
-    told::{self, Timing, Told},
+    told::{self, Told},
 };
 use crate::env::lock::lock;
 
@@ -124,7 +124,6 @@ impl Monitor {
     async fn look(&mut self, cx: &Context) -> Result<(), LookError> {
         self.examine(cx).await;
         self.take_over(cx).await?;
-        let asked = self.campaigns.rank();
         let running = self.running(cx).await?;
         let has_changed = |seen: &&Seen| self.seen.get(&seen.run) != Some(seen);
         let mut ids: Vec<RunId> = running.values().filter(has_changed).map(|seen| seen.run).collect();
@@ -141,7 +140,7 @@ impl Monitor {
             ids.sort_unstable();
             ids.dedup();
         }
-        self.tell(cx, &ids, asked, is_again).await?;
+        self.tell(cx, &ids, is_again).await?;
         if is_again {
             self.offered = Some(cx.clock().now());
         }
@@ -149,18 +148,11 @@ impl Monitor {
     }
 
     /// Reads these runs, and offers what has changed of them.
-    async fn tell(
-        &mut self,
-        cx: &Context,
-        ids: &[RunId],
-        asked: u64,
-        is_again: bool,
-    ) -> Result<(), LookError> {
+    async fn tell(&mut self, cx: &Context, ids: &[RunId], is_again: bool) -> Result<(), LookError> {
         for part in ids.chunks(PAGE) {
             let rows = cx.idle(self.campaigns.0.database.runs(part)).await?;
             points::MONITOR_AFTER_READ.pass().await.map_err(Failure::from)?;
-            let told: Vec<Vec<Told>> =
-                rows.iter().map(|row| self.offers(row, Timing { asked }, is_again)).collect();
+            let told: Vec<Vec<Told>> = rows.iter().map(|row| self.offers(row, is_again)).collect();
             let counts: Vec<usize> = told.iter().map(Vec::len).collect();
             let outcomes = cx.idle(self.campaigns.append(told.into_iter().flatten().collect())).await?;
             points::MONITOR_AFTER_APPEND.pass().await.map_err(Failure::from)?;
@@ -178,10 +170,10 @@ impl Monitor {
     }
 
     /// What is offered of a run: what the log does not have, as far as this monitor knows, or all.
-    fn offers(&self, row: &RunRow, timing: Timing, is_again: bool) -> Vec<Told> {
+    fn offers(&self, row: &RunRow, is_again: bool) -> Vec<Told> {
         let shared = &self.campaigns.0;
-        let alert = told::alert(row, shared.settings.alert_below, timing);
-        let all = [told::status(row, timing), Some(told::run(row, timing)), alert];
+        let alert = told::alert(row, shared.settings.alert_below);
+        let all = [told::status(row), Some(told::run(row)), alert];
         let known = lock(&shared.known);
         all.into_iter().flatten().filter(|told| is_again || !known.has(told)).collect()
     }
@@ -252,8 +244,8 @@ impl Monitor {
         if is_due {
             return self.look(cx).await;
         }
-        let (asked, ids) = (self.campaigns.rank(), news.runs.iter().copied().collect::<Vec<_>>());
-        self.tell(cx, &ids, asked, false).await
+        let ids = news.runs.iter().copied().collect::<Vec<_>>();
+        self.tell(cx, &ids, false).await
     }
 }
 

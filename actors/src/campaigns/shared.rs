@@ -2,15 +2,17 @@
 
 use std::{
     sync::{Arc, Mutex, atomic::Ordering::Relaxed},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use campaign_gateway::{Event, EventKind, SourceError};
-use domain::campaigns::{CampaignId, RunStatus};
+use domain::campaigns::{CampaignId, RunStatus, Timestamp};
 use store_campaign_log::{
     Appended, CampaignKeys, Form, Offer, operations::APPEND_EVENTS, operations::READ_LATEST,
 };
-use store_campaigns::{Database, DatabaseError, RunRow, operations::INSPECT_DATABASE};
+use store_campaigns::{
+    Database, DatabaseError, HistoryPlace, RunRow, SummaryPage, operations::INSPECT_DATABASE,
+};
 use store_redis::StoreError;
 use supervision::{Address, Clock};
 use tokio::sync::Notify;
@@ -23,7 +25,7 @@ use super::{
     known::Known,
     log::of_event,
     owners::{Owners, Remembered},
-    told::{self, Timing, Told},
+    told::{self, Told},
 };
 use crate::{
     collector::Notice,
@@ -42,6 +44,8 @@ pub struct CampaignsSettings {
     pub interval: Duration,
     /// How long finished job rows are kept.
     pub job_retention: Duration,
+    /// How long summaries are kept for trends.
+    pub history_retention: Duration,
     /// The success rate below which a run has an alert; 0 for none.
     pub alert_below: f64,
     /// Whether status workers run here.
@@ -80,6 +84,8 @@ pub(super) struct Shared {
     pub(super) jobs_place: Mutex<Option<i64>>,
     /// What workers have in their hands.
     pub(super) hands: Hands,
+    /// Until when workers do each job alone, because several together failed.
+    pub(super) apart_until: Mutex<Option<Instant>>,
     owners: Owners,
     alerts: Option<Address<Notice>>,
     pub(super) clock: Clock,
@@ -108,6 +114,7 @@ impl Campaigns {
             heard: Heard::default(),
             jobs_place: Mutex::default(),
             hands: Hands::default(),
+            apart_until: Mutex::default(),
             owners: Owners::default(),
             alerts,
             clock: clock.clone(),
@@ -162,9 +169,8 @@ impl Campaigns {
     /// # Errors
     /// [`SendStatusError`].
     pub async fn broadcast(&self, campaign: CampaignId) -> Result<Vec<u64>, SendStatusError> {
-        let asked = self.rank();
         let runs = self.0.database.latest(&[campaign]).await?;
-        let told: Vec<Told> = runs.iter().filter_map(|run| told::status(run, Timing { asked })).collect();
+        let told: Vec<Told> = runs.iter().filter_map(told::status).collect();
         let repeated = told.into_iter().map(|told| Told { form: Form::Repeated, ..told }).collect();
         let outcomes = self.append(repeated).await?;
         let sent = outcomes.into_iter().filter_map(|outcome| match outcome {
@@ -172,6 +178,20 @@ impl Campaigns {
             _ => None,
         });
         Ok(sent.collect())
+    }
+
+    /// The summaries that a campaign's runs had between two times, both included, in pages.
+    ///
+    /// # Errors
+    /// When the migration is missing, or the database refuses or does not answer.
+    pub async fn history(
+        &self,
+        campaign: CampaignId,
+        between: (Timestamp, Timestamp),
+        after: Option<HistoryPlace>,
+        limit: usize,
+    ) -> Result<SummaryPage, DatabaseError> {
+        self.0.database.summaries(campaign, between, after, limit).await
     }
 
     /// Asks the database whether it can be used as its role sees it, and records that for readiness.
@@ -193,14 +213,14 @@ impl Campaigns {
     /// Counts and logs an error that a request has met.
     pub fn note(&self, error: &SendStatusError) {
         match error {
-            SendStatusError::Database(error) => self.0.services.report(error),
+            SendStatusError::Database(error) => self.note_database(error),
             SendStatusError::Log(error) => self.0.services.report(error),
         }
     }
 
-    /// The moment before something is read, as it ranks states: in Unix microseconds.
-    pub(super) fn rank(&self) -> u64 {
-        u64::try_from(self.0.clock.unix().as_micros()).unwrap_or(u64::MAX)
+    /// The same for one of the database.
+    pub fn note_database(&self, error: &DatabaseError) {
+        self.0.services.report(error);
     }
 
     /// Offers these states to the log; one answer each. What became an event is counted, and what the log has is remembered.
@@ -285,9 +305,8 @@ impl Campaigns {
         if let Some(event) = self.latest_event(campaign).await? {
             return Ok(Some(event));
         }
-        let asked = self.rank();
         let runs = self.0.database.latest(&[campaign]).await?;
-        let told: Vec<Told> = runs.iter().filter_map(|run| told::status(run, Timing { asked })).collect();
+        let told: Vec<Told> = runs.iter().filter_map(told::status).collect();
         if told.is_empty() {
             return Ok(None);
         }

@@ -30,13 +30,6 @@ pub(super) struct Told {
     pub(super) form: Form,
 }
 
-/// When the runs were read.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Timing {
-    /// The rank of the moment before.
-    pub(super) asked: u64,
-}
-
 /// The head stands before the payload once the log has given it an id.
 const NO_HEAD: EventHead = EventHead { event_id: 0, timestamp: Timestamp(0) };
 
@@ -60,11 +53,11 @@ fn name_of(state: &Value) -> String {
 }
 
 /// The status of a run; nothing while there is no summary.
-pub(super) fn status(run: &RunRow, timing: Timing) -> Option<Told> {
+pub(super) fn status(run: &RunRow) -> Option<Told> {
     let summary = run.summary.as_ref()?;
     let written = summary.updated_at;
     // Another program may have written it, and not said when.
-    let updated_at = written.unwrap_or_else(|| millis(timing.asked));
+    let updated_at = written.unwrap_or_else(|| millis(run.read_us));
     let event = StatusEvent {
         head: NO_HEAD,
         run_id: run.run,
@@ -82,11 +75,11 @@ pub(super) fn status(run: &RunRow, timing: Timing) -> Option<Told> {
         state.remove("updatedAt");
     }
     let version = name_of(&Value::Object(state));
-    Some(told(run, StatusEvent::NAME, timing, version, payload, Form::Lasting))
+    Some(told(run, StatusEvent::NAME, version, payload, Form::Lasting))
 }
 
 /// The state of a run, without its figures: those come as its status.
-pub(super) fn run(run: &RunRow, timing: Timing) -> Told {
+pub(super) fn run(run: &RunRow) -> Told {
     let event = RunEvent {
         head: NO_HEAD,
         run_id: run.run,
@@ -98,11 +91,11 @@ pub(super) fn run(run: &RunRow, timing: Timing) -> Told {
     };
     let payload = fields(&event);
     let state = json!([event.status, event.started_at, event.ended_at]);
-    told(run, RunEvent::NAME, timing, name_of(&state), payload, Form::Lasting)
+    told(run, RunEvent::NAME, name_of(&state), payload, Form::Lasting)
 }
 
 /// A job that has changed.
-pub(super) fn job(job: &ChangedJob, timing: Timing) -> Told {
+pub(super) fn job(job: &ChangedJob) -> Told {
     let event = JobEvent {
         head: NO_HEAD,
         job_id: job.job,
@@ -118,7 +111,7 @@ pub(super) fn job(job: &ChangedJob, timing: Timing) -> Told {
         campaign: job.campaign,
         kind: JobEvent::NAME,
         subject: job.job.to_string(),
-        rank: timing.asked,
+        rank: job.read_us,
         version: name_of(&json!([event.status, event.attempts, job.updated_at])),
         payload: Value::Object(fields(&event)).to_string(),
         form: Form::Passing,
@@ -126,7 +119,7 @@ pub(super) fn job(job: &ChangedJob, timing: Timing) -> Told {
 }
 
 /// The alert of a run: raised, over, or nothing in between and without a threshold.
-pub(super) fn alert(run: &RunRow, below: f64, timing: Timing) -> Option<Told> {
+pub(super) fn alert(run: &RunRow, below: f64) -> Option<Told> {
     let summary = run.summary.as_ref()?;
     let threshold = run.alert_threshold.unwrap_or(below);
     let judged = |is_raised| Alert { is_raised }.judge(&summary.metrics, threshold);
@@ -139,28 +132,21 @@ pub(super) fn alert(run: &RunRow, below: f64, timing: Timing) -> Option<Told> {
             campaign_id: run.campaign,
             success_rate,
             threshold,
-            updated_at: summary.updated_at.unwrap_or_else(|| millis(timing.asked)),
+            updated_at: summary.updated_at.unwrap_or_else(|| millis(run.read_us)),
         };
         let payload = fields(&event);
-        return Some(told(run, AlertEvent::NAME, timing, "raised".to_owned(), payload, Form::Lasting));
+        return Some(told(run, AlertEvent::NAME, "raised".to_owned(), payload, Form::Lasting));
     }
     let is_over = threshold <= 0.0 || matches!(judged(true), Some(AlertChange::Recovered { .. }));
-    is_over.then(|| told(run, AlertEvent::NAME, timing, "over".to_owned(), Map::new(), Form::Silent))
+    is_over.then(|| told(run, AlertEvent::NAME, "over".to_owned(), Map::new(), Form::Silent))
 }
 
-fn told(
-    run: &RunRow,
-    kind: &'static str,
-    timing: Timing,
-    version: String,
-    payload: Map<String, Value>,
-    form: Form,
-) -> Told {
+fn told(run: &RunRow, kind: &'static str, version: String, payload: Map<String, Value>, form: Form) -> Told {
     Told {
         campaign: run.campaign,
         kind,
         subject: run.run.to_string(),
-        rank: timing.asked,
+        rank: run.read_us,
         version,
         payload: Value::Object(payload).to_string(),
         form,
@@ -220,56 +206,62 @@ mod tests {
             }),
             fingerprint: String::new(),
             alert_threshold: None,
+            read_us: 7_000_000,
         }
     }
 
-    const AT: Timing = Timing { asked: 7_000_000 };
-
     #[test]
     fn a_status_has_the_fields_of_the_contract_and_no_head() {
-        let told = status(&row(metrics(3, 1)), AT).expect("a status");
+        let told = status(&row(metrics(3, 1))).expect("a status");
         let payload: Value = serde_json::from_str(&told.payload).expect("JSON");
         for field in ["runId", "campaignId", "status", "metrics", "updatedAt"] {
             assert!(!payload[field].is_null(), "{field}: {payload}");
         }
         assert!(payload["metrics"]["byQueue"].is_object() && payload.get("eventId").is_none());
         let without = RunRow { summary: None, ..row(metrics(0, 0)) };
-        assert_eq!(status(&without, AT), None);
+        assert_eq!(status(&without), None);
     }
 
     #[test]
     fn the_same_state_has_the_same_name_whenever_it_was_read() {
-        let later = Timing { asked: 9_000_000 };
-        let foreign = |timing| {
-            let mut row = row(metrics(3, 1));
+        let at = |read_us, row| RunRow { read_us, ..row };
+        let foreign = |read_us| {
+            let mut row = at(read_us, row(metrics(3, 1)));
             if let Some(summary) = &mut row.summary {
                 (summary.updated_at, summary.version) = (None, None);
             }
-            status(&row, timing).expect("a status").version
+            status(&row).expect("a status").version
         };
-        assert_eq!(foreign(AT), foreign(later));
-        let name = |row: &RunRow| status(row, AT).expect("a status").version;
+        assert_eq!(foreign(7_000_000), foreign(9_000_000));
+        let name = |row: &RunRow| status(row).expect("a status").version;
         let first = row(metrics(3, 1));
         let ended = RunRow { status: RunStatus::Stopped, ..first.clone() };
-        let others = [name(&row(metrics(4, 1))), name(&ended), foreign(AT)];
+        let others = [name(&row(metrics(4, 1))), name(&ended), foreign(7_000_000)];
         assert!(others.iter().all(|other| *other != name(&first)), "{others:?}");
-        assert_eq!(run(&first, AT).version, run(&row(metrics(9, 9)), later).version);
-        assert_ne!(run(&first, AT).version, run(&ended, AT).version);
+        assert_eq!(run(&first).version, run(&at(9_000_000, row(metrics(9, 9)))).version);
+        assert_ne!(run(&first).version, run(&ended).version);
     }
 
     #[test]
     fn an_alert_is_raised_below_the_threshold_and_over_above_it() {
         let of = |succeeded, failed| {
-            alert(&row(metrics(succeeded, failed)), 0.8, AT).map(|told| (told.version, told.form))
+            alert(&row(metrics(succeeded, failed)), 0.8).map(|told| (told.version, told.form))
         };
         assert_eq!(of(7, 3), Some(("raised".to_owned(), Form::Lasting)));
         assert_eq!(of(81, 19), None, "between the threshold and the recovery");
         assert_eq!(of(9, 1), Some(("over".to_owned(), Form::Silent)));
         assert_eq!(of(0, 0), None);
-        let without = alert(&row(metrics(1, 9)), 0.0, AT).map(|told| told.form);
+        let without = alert(&row(metrics(1, 9)), 0.0).map(|told| told.form);
         assert_eq!(without, Some(Form::Silent));
         let own = RunRow { alert_threshold: Some(0.95), ..row(metrics(9, 1)) };
-        assert_eq!(alert(&own, 0.0, AT).map(|told| told.version).as_deref(), Some("raised"));
+        assert_eq!(alert(&own, 0.0).map(|told| told.version).as_deref(), Some("raised"));
+    }
+
+    #[test]
+    fn a_state_ranks_by_the_moment_at_which_the_database_read_it() {
+        let row = RunRow { read_us: 123, ..row(metrics(1, 9)) };
+        let ranks = [status(&row), Some(run(&row)), alert(&row, 0.8)].map(|told| told.expect("a state").rank);
+        assert_eq!(ranks, [123; 3]);
     }
 
     #[test]

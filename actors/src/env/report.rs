@@ -5,6 +5,7 @@ use std::{error::Error, fmt};
 use domain::chain::ContractAddress;
 use errors::{Kind, Operation, one_line};
 use serde::{Deserialize, Serialize};
+use store_campaigns::DatabaseError;
 use store_peers::HistoryError;
 use store_redis::StoreError;
 
@@ -59,42 +60,31 @@ pub(crate) trait Report: Error + 'static {
     }
 }
 
-impl Report for StoreError {
-    fn operation(&self) -> Operation {
-        self.operation
-    }
+/// The errors of stores are alike: an operation, an object, a kind that is an outage or none.
+macro_rules! report_as_stores_do {
+    ($($error:ty),+) => {$(
+        impl Report for $error {
+            fn operation(&self) -> Operation {
+                self.operation
+            }
 
-    fn kind(&self) -> Kind {
-        self.kind.row()
-    }
+            fn kind(&self) -> Kind {
+                self.kind.row()
+            }
 
-    fn subject(&self) -> String {
-        self.object.clone()
-    }
+            fn subject(&self) -> String {
+                self.object.clone()
+            }
 
-    fn needs_operator(&self) -> bool {
-        // Outages end by themselves; every other kind comes back with each attempt until an operator acts.
-        !self.kind.is_outage()
-    }
+            fn needs_operator(&self) -> bool {
+                // Outages end by themselves; every other kind comes back with each attempt until an operator acts.
+                !self.kind.is_outage()
+            }
+        }
+    )+};
 }
 
-impl Report for HistoryError {
-    fn operation(&self) -> Operation {
-        self.operation
-    }
-
-    fn kind(&self) -> Kind {
-        self.kind.row()
-    }
-
-    fn subject(&self) -> String {
-        self.object.clone()
-    }
-
-    fn needs_operator(&self) -> bool {
-        !self.kind.is_outage()
-    }
-}
+report_as_stores_do!(StoreError, HistoryError, DatabaseError);
 
 /// An error that ends an actor, with its remedy. The actor's crash record shows its text.
 #[derive(Debug, thiserror::Error)]

@@ -78,7 +78,13 @@ fn campaigns(clock: &Clock) -> (Campaigns, Arc<CampaignGateway>) {
     let settings = DatabaseSettings::new("postgres://nobody@127.0.0.1:1/campaigns");
     let database = Database::new(settings).expect("a URL");
     let keys = CampaignKeys::new("");
-    let own = CampaignsSettings { interval: second, job_retention: second, alert_below: 0.0, writes: true };
+    let own = CampaignsSettings {
+        interval: second,
+        job_retention: second,
+        history_retention: second,
+        alert_below: 0.0,
+        writes: true,
+    };
     let campaigns = Campaigns::new(services.clone(), database, keys.clone(), own, None, clock);
     let keys_of_tokens = Keys::Secret(vec![7; 32]);
     let settings =

@@ -1,6 +1,6 @@
 //! How an event stands on the wire. Pure.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use socket_io::{Message, Replaces};
 
@@ -8,6 +8,10 @@ use crate::event::{Event, EventKind};
 
 /// The namespace of the feed.
 pub(crate) const NAMESPACE: &str = "/campaigns";
+/// The bytes around the payload of an event, about: its name, its id and its time.
+pub(crate) const AROUND: usize = 128;
+/// The last moment of the year 9999, since the Unix epoch: no later one can be written.
+const LATEST: Duration = Duration::from_millis(253_402_300_799_999);
 
 /// The payload of an event: its object, with its id and time in front.
 pub(crate) fn payload(event: &Event) -> String {
@@ -35,15 +39,14 @@ fn message(event: &Event, offset: Option<&str>) -> Message {
     }
 }
 
-/// A time as it stands in events.
+/// A time as it stands in events: one before 1970 or after the year 9999, which a log may have, is the nearest one between.
 pub(crate) fn time(at: SystemTime) -> String {
-    humantime::format_rfc3339_millis(at).to_string()
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().min(LATEST);
+    humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + since).to_string()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::campaign::CampaignId;
 
@@ -66,6 +69,14 @@ mod tests {
         for empty in ["{}", "{ }", "", "null"] {
             assert_eq!(shown(empty), r#"{"eventId":7,"timestamp":"1970-01-01T00:00:01.500Z"}"#, "{empty}");
         }
+    }
+
+    #[test]
+    fn a_time_that_no_calendar_has_is_written_as_the_nearest_one() {
+        let after = |millis: u64| time(SystemTime::UNIX_EPOCH + Duration::from_millis(millis));
+        assert_eq!(after(u64::MAX / 1_000), "9999-12-31T23:59:59.999Z");
+        assert_eq!(after(253_402_300_800_000), "9999-12-31T23:59:59.999Z");
+        assert_eq!(time(SystemTime::UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00.000Z");
     }
 
     #[test]

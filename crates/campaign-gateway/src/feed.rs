@@ -7,10 +7,12 @@ use std::{
 
 use errors::sanitise;
 use retry::{Attempts, table::CAMPAIGN_FEED};
+use socket_io::Bounds;
 
 use crate::{
     counts::add,
-    event::{EventId, Page},
+    encode::AROUND,
+    event::{Event, EventId, Page},
     shared::Shared,
     sources::{EventLog, SourceError},
 };
@@ -19,6 +21,8 @@ use crate::{
 const PAGE: usize = 512;
 /// How long a reading waits for the first event.
 const WAIT: Duration = Duration::from_secs(5);
+/// The time between two looks whether it has.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// Whether the gateway follows the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,17 +112,47 @@ async fn step<C, L: EventLog>(shared: &Shared<C, L>, restart: &impl Fn()) -> Res
         skip_to(shared, newest, restart);
         return Ok(());
     }
-    let sent = shared.rooms.send(&events);
-    add(&shared.counters.events, events.len());
-    add(&shared.counters.sent, sent.messages);
-    add(&shared.counters.replaced, sent.replaced);
+    let mut rest = &events[..];
+    while !rest.is_empty() {
+        let (part, others) = rest.split_at(first_part(rest, shared.settings.connections.client_buffer));
+        // What was sent before, by this reading or another one, may still wait.
+        wait_for(shared, part).await;
+        let sent = shared.rooms.send(part);
+        add(&shared.counters.events, part.len());
+        add(&shared.counters.sent, sent.messages);
+        add(&shared.counters.replaced, sent.replaced);
+        rest = others;
+    }
     Ok(())
+}
+
+/// Waits until those that get a part have place for it, as far as they read.
+async fn wait_for<C, L>(shared: &Shared<C, L>, part: &[Event]) {
+    let until = shared.clock.now() + shared.settings.part_within;
+    while shared.rooms.is_behind(part) {
+        if shared.clock.now() >= until {
+            return shared.rooms.wait_no_more(part);
+        }
+        shared.clock.sleep(LOOK_EVERY).await;
+    }
+}
+
+/// How many of these events are sent at once: those that take a quarter of what may wait for a client, and one in any case. All at once
+/// would have no place there, however fast the client reads.
+fn first_part(events: &[Event], bounds: Bounds) -> usize {
+    let mut bytes = 0;
+    let fits = |event: &&Event| {
+        bytes += event.payload.len() + AROUND;
+        bytes <= bounds.bytes / 4
+    };
+    events.iter().take_while(fits).count().min(bounds.messages / 4).max(1)
 }
 
 /// Goes to another position. No client may get what follows it without what lies between.
 fn skip_to<C, L>(shared: &Shared<C, L>, position: EventId, restart: &impl Fn()) {
     tracing::warn!(position, "the campaign gateway missed events of the log: its clients connect again");
-    // First the connections: what is sent from here on reaches none of them.
-    restart();
+    // First the position: a client that joins from here on joins at the new one, and each that joined before is among those that end.
+    // Nothing is sent meanwhile, since it is sent by the same task.
     shared.rooms.begin_at(position);
+    restart();
 }

@@ -10,10 +10,12 @@ use ports::Tls;
 use serde_json::json;
 use socket_io::{Message, Pages, Server};
 use supervision::Clock;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    answers::Refused,
+    campaign::CampaignId,
     client::{Client, Link},
     counts::{Counters, Counts, count},
     encode::{NAMESPACE, time},
@@ -21,9 +23,10 @@ use crate::{
     feed::{Feed, FeedState, follow},
     namespace::Namespace,
     settings::Settings,
-    shared::Shared,
+    shared::{Replay, Shared},
     sources::{Campaigns, EventLog},
     users::{UserLimits, Users},
+    vocabulary::AUTH_EXPIRED,
 };
 
 /// The time between two looks at all clients.
@@ -43,6 +46,23 @@ pub struct Gateway<C: Campaigns, L: EventLog> {
     feed: Feed,
     /// The run at the moment.
     running: Mutex<Weak<Run<C, L>>>,
+}
+
+/// Why a user may not know of a campaign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// The token is missing, wrong or over.
+    #[error("{}", Refused::Expired.text())]
+    Token,
+    /// There is no such campaign, or another user owns it: a stranger does not learn which.
+    #[error("{}", Refused::Access.text())]
+    Access,
+    /// The user asks too often, and may ask again after this time.
+    #[error("{}", Refused::Rate(0).text())]
+    Rate(Duration),
+    /// The keys of tokens, or the owner of the campaign, can't be found out now.
+    #[error("The token or the owner of the campaign can't be checked now")]
+    Unavailable,
 }
 
 /// One run, with its clients.
@@ -82,7 +102,7 @@ impl<C: Campaigns, L: EventLog> Gateway<C, L> {
         pages: P,
         stop: CancellationToken,
     ) {
-        let shared = Shared::new(
+        let (shared, replays) = Shared::new(
             self.campaigns.clone(),
             self.log.clone(),
             self.verifier.clone(),
@@ -101,6 +121,31 @@ impl<C: Campaigns, L: EventLog> Gateway<C, L> {
             () = served => {}
             () = follow(&run.shared, &self.feed, || run.server.end_all()) => {}
             () = run.rounds() => {}
+            () = run_all(replays) => {}
+        }
+    }
+
+    /// Checks that the user of this token may know of a campaign, as a join does, and takes one of the requests that the user may make.
+    ///
+    /// # Errors
+    /// [`Denied`].
+    pub async fn authorise(&self, token: &str, campaign: CampaignId) -> Result<(), Denied> {
+        let identity = self.verifier.verify(token).await.map_err(|error| match error.is_temporary() {
+            true => Denied::Unavailable,
+            false => Denied::Token,
+        })?;
+        if let Err(after) = self.users.ask(&identity.user, self.clock.now()) {
+            count(&self.counters.requests_limited);
+            return Err(Denied::Rate(after));
+        }
+        let owner = self.clock.timeout(self.settings.source_timeout, self.campaigns.owner_of(campaign)).await;
+        match owner {
+            Some(Ok(Some(owner))) if *owner == *identity.user => Ok(()),
+            Some(Ok(_)) => Err(Denied::Access),
+            Some(Err(_)) | None => {
+                count(&self.counters.source_errors);
+                Err(Denied::Unavailable)
+            }
         }
     }
 
@@ -197,6 +242,16 @@ impl<C: Campaigns, L: EventLog> Run<C, L> {
     }
 }
 
+/// Runs replays, for ever. They end with it.
+async fn run_all(mut replays: mpsc::Receiver<Replay>) {
+    let mut running = JoinSet::new();
+    while let Some(replay) = replays.recv().await {
+        running.spawn(replay);
+        // A JoinSet keeps the results of ended tasks until they are joined.
+        while running.try_join_next().is_some() {}
+    }
+}
+
 /// The event about the end of a token.
 fn expired(expires: Duration, now: Duration, is_over: bool) -> Message {
     let at = |unix: Duration| time(SystemTime::UNIX_EPOCH + unix);
@@ -208,5 +263,5 @@ fn expired(expires: Duration, now: Duration, is_over: bool) -> Message {
     };
     let payload =
         json!({ "expired": is_over, "expiresAt": at(expires), "timestamp": at(now), "message": message });
-    Message::event(NAMESPACE, "auth:expired", &payload.to_string(), None)
+    Message::event(NAMESPACE, AUTH_EXPIRED.name, &payload.to_string(), None)
 }

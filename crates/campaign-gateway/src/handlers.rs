@@ -3,18 +3,20 @@
 use std::{sync::Arc, time::SystemTime};
 
 use serde_json::{Value, json};
-use socket_io::{Event, Message};
+use socket_io::Message;
 
 use crate::{
     answers::{Answer, Refused, missed, not_missed},
     campaign::CampaignId,
     client::{Client, Link},
     counts::count,
-    encode::{NAMESPACE, time},
-    event::{EventId, Page, Since},
+    encode::{AROUND, NAMESPACE, time},
+    event::{Event, EventId, Page, Since},
     expiry::Stage,
+    feed::LOOK_EVERY,
     shared::Shared,
     sources::{Campaigns, EventLog},
+    vocabulary::{PONG, Request},
 };
 
 /// The events that `get_missed_events` answers where the client names no number.
@@ -25,9 +27,9 @@ pub(crate) async fn handle<C: Campaigns, L: EventLog>(
     shared: &Arc<Shared<C, L>>,
     link: &Link,
     client: &Client,
-    event: Event,
+    event: socket_io::Event,
 ) {
-    let Event { name, arguments, ack } = event;
+    let socket_io::Event { name, arguments, ack } = event;
     let argument = arguments.first().unwrap_or(&Value::Null);
     if let Err(why) = admit(shared, client) {
         if name == "join_campaign" {
@@ -37,8 +39,8 @@ pub(crate) async fn handle<C: Campaigns, L: EventLog>(
         return link.acknowledge(NAMESPACE, ack, &answer);
     }
     let acknowledge = |answer: Answer| link.acknowledge(NAMESPACE, ack, &answer);
-    match &*name {
-        "join_campaign" => {
+    match Request::of(&name) {
+        Some(Request::Join) => {
             let joined = match campaign_of(argument) {
                 Ok(campaign) => join(shared, link, client, campaign).await.map(|joined| (campaign, joined)),
                 Err(why) => Err(why),
@@ -55,37 +57,39 @@ pub(crate) async fn handle<C: Campaigns, L: EventLog>(
                 }
             }
         }
-        "leave_campaign" => {
+        Some(Request::Leave) => {
             let left = match campaign_of(argument) {
                 Ok(campaign) => leave(shared, link, client, campaign).await.map(|()| campaign),
                 Err(why) => Err(why),
             };
             acknowledge(left.map_or_else(Answer::refused, Answer::left));
         }
-        "get_subscriptions" => {
+        Some(Request::Subscriptions) => {
             let campaigns: Vec<CampaignId> = client.state().rooms.keys().copied().collect();
             let answer = json!({ "success": true, "campaigns": campaigns, "recovered": client.recovered });
             link.acknowledge(NAMESPACE, ack, &answer);
         }
-        "get_missed_events" => {
+        Some(Request::Missed) => {
             let found = match campaign_of(argument) {
                 Ok(campaign) => read_missed(shared, client, campaign, argument).await,
                 Err(why) => Err(why),
             };
             let answer = found.map_or_else(not_missed, |(campaign, page)| missed(campaign, &page));
-            link.acknowledge(NAMESPACE, ack, &answer);
+            if let Some(number) = ack {
+                send_long(shared, link, Message::acknowledgement(NAMESPACE, number, &answer)).await;
+            }
         }
-        "ping" => {
+        Some(Request::Ping) => {
             link.acknowledge(NAMESPACE, ack, &"pong");
             let now = SystemTime::UNIX_EPOCH + shared.clock.unix();
             let pong = json!({ "timestamp": time(now) }).to_string();
-            link.send(Message::event(NAMESPACE, "pong", &pong, None));
+            link.send(Message::event(NAMESPACE, PONG.name, &pong, None));
         }
-        "auth:refresh" => {
+        Some(Request::Refresh) => {
             let answer = refresh(shared, client, argument).await;
             link.acknowledge(NAMESPACE, ack, &answer);
         }
-        _ => link.acknowledge(NAMESPACE, ack, &json!({ "success": false, "message": "Unknown event" })),
+        None => link.acknowledge(NAMESPACE, ack, &json!({ "success": false, "message": "Unknown event" })),
     }
 }
 
@@ -145,19 +149,21 @@ async fn join<C: Campaigns, L: EventLog>(
     if let Some(joined) = before {
         return Ok(joined);
     }
-    // In the state first: where the connection ends meanwhile, it leaves what stands there.
-    client.state().rooms.insert(campaign, EventId::MAX);
+    {
+        let mut state = client.state();
+        // Its end may have come while its owner was asked for.
+        if state.stage == Stage::Expired {
+            return Err(Refused::Expired);
+        }
+        // In the state first: where the connection ends meanwhile, it leaves what stands there.
+        state.rooms.insert(campaign, EventId::MAX);
+    }
     // One that ended before this line has left already.
     let joined = shared.rooms.join([campaign], link).filter(|_| !link.is_ending());
     let saved = match joined {
-        Some(joined) => {
-            client.state().rooms.insert(campaign, joined);
-            save(shared, client).await
-        }
-        None => {
-            shared.rooms.leave([campaign], link);
-            false
-        }
+        // An end of the token that came since has taken it out of the state, and did not find it in the room.
+        Some(joined) if is_noted(client, campaign, joined) => save(shared, client).await,
+        Some(_) | None => false,
     };
     match joined.filter(|_| saved) {
         Some(joined) => Ok(joined),
@@ -167,6 +173,11 @@ async fn join<C: Campaigns, L: EventLog>(
             Err(Refused::Join)
         }
     }
+}
+
+/// Notes the position at which a client joined, if the campaign still stands in its state.
+fn is_noted(client: &Client, campaign: CampaignId, joined: EventId) -> bool {
+    client.state().rooms.get_mut(&campaign).map(|place| *place = joined).is_some()
 }
 
 async fn leave<C: Campaigns, L: EventLog>(
@@ -222,7 +233,39 @@ async fn read_missed<C: Campaigns, L: EventLog>(
     let limit = limit.clamp(1, shared.settings.most_missed.max(1) as u64) as usize;
     let page = shared.log.missed(campaign, since_of(argument), limit);
     let page = shared.ask("read the missed events of a campaign", page).await;
-    page.map(|page| (campaign, page)).map_err(|_| Refused::Missed)
+    // With a quarter that waits and a part of a burst, which has a quarter, it has place.
+    let most = shared.settings.connections.client_buffer.bytes / 8 * 3;
+    page.map(|page| (campaign, cut(page, most))).map_err(|_| Refused::Missed)
+}
+
+/// Sends a long message once most of what may wait for the client is free, since behind a burst of events it would end its connection.
+/// It waits a moment only: a client that polls may read on only after its request was answered.
+async fn send_long<C, L>(shared: &Shared<C, L>, link: &Link, message: Message) {
+    let until = shared.clock.now() + shared.settings.part_within;
+    let mut waiting = Some(message);
+    while let Some(message) = waiting.take() {
+        if shared.clock.now() >= until {
+            link.send(message);
+        } else if let Err(message) = link.send_if_free(message) {
+            waiting = Some(message);
+            shared.clock.sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+/// The newest events of a page that have so many bytes together, and one in any case: an answer that has no place in what may wait for a
+/// client would end its connection.
+fn cut(mut page: Page, most: usize) -> Page {
+    let mut bytes = 0;
+    let fits = |event: &&Event| {
+        bytes += event.payload.len() + AROUND;
+        bytes <= most
+    };
+    let kept = page.events.iter().rev().take_while(fits).count().max(1);
+    let first = page.events.len().saturating_sub(kept);
+    page.truncated |= first > 0;
+    page.events.drain(..first);
+    page
 }
 
 /// The position in a request: a number is an event, a text a time, or an event in digits.

@@ -31,12 +31,14 @@ mod settings;
 mod shared;
 mod sources;
 mod users;
+mod vocabulary;
 
 pub use campaign::{BadCampaignId, CampaignId};
 pub use counts::Counts;
 pub use event::{Event, EventId, EventKind, Page, SavedSession, Since};
 pub use feed::FeedState;
-pub use gateway::Gateway;
+pub use gateway::{Denied, Gateway};
 pub use settings::Settings;
 pub use socket_io::{Bytes, Method, Origins, Pages, Parts, Peer, Response, StatusCode, header};
 pub use sources::{Campaigns, EventLog, SourceError};
+pub use vocabulary::{Request, ServerEvent, server_events};

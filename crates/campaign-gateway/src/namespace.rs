@@ -59,7 +59,7 @@ impl<C: Campaigns, L: EventLog> Application for Namespace<C, L> {
                         let client = self.client(place, secret.clone(), &identity, Some(&saved));
                         // Where the connection has ended meanwhile, the client leaves its rooms again.
                         if self.welcome(connection, client, &secret) {
-                            recovery.replay().await;
+                            self.0.run(recovery.replay()).await;
                         }
                         Ok(())
                     }

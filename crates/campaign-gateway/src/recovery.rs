@@ -76,6 +76,7 @@ impl<C: Send + Sync, L: EventLog> Recovery<C, L> {
     ///
     /// What can't be read any more would be a gap, so the connection ends then: the client comes back with the offset that it has reached.
     pub(crate) async fn replay(mut self) {
+        // From here on the client leaves its rooms by its end.
         self.is_done = true;
         loop {
             for event in ready(&mut self.parts) {

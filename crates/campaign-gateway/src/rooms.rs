@@ -3,7 +3,7 @@
 //! One lock holds both: a client that joins at a position gets each event after it, and none before.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -108,6 +108,24 @@ impl Rooms {
         drop(state);
         self.position.send_replace(position);
         sent
+    }
+
+    /// Whether a client in the rooms of these events is behind.
+    pub(crate) fn is_behind(&self, events: &[Event]) -> bool {
+        self.members(events).iter().any(|member| member.is_behind())
+    }
+
+    /// Notes which clients in the rooms of these events were waited for in vain.
+    pub(crate) fn wait_no_more(&self, events: &[Event]) {
+        self.members(events).iter().for_each(|member| member.wait_no_more());
+    }
+
+    /// The clients in the rooms of these events.
+    fn members(&self, events: &[Event]) -> Vec<Link> {
+        let state = self.lock();
+        let campaigns: BTreeSet<CampaignId> = events.iter().map(|event| event.campaign).collect();
+        let rooms = campaigns.iter().filter_map(|campaign| state.rooms.get(campaign));
+        rooms.flat_map(|room| room.members.iter().cloned()).collect()
     }
 
     /// Adds a client to rooms. Each event after the position that is returned will be sent to it; `None` before the log was reached.

@@ -21,6 +21,9 @@ pub struct Settings {
     pub recovered_within: Duration,
     /// How long before its end a token's client is warned, and how long after it the connection ends.
     pub expiry_notice: Duration,
+    /// How long a part of many events may take to reach those that get it, before the next part is sent. Who takes longer holds up
+    /// nobody a second time.
+    pub part_within: Duration,
     /// How long a question to a source may take.
     pub source_timeout: Duration,
 }
@@ -48,6 +51,7 @@ impl Default for Settings {
             most_missed: 100,
             recovered_within: Duration::from_secs(120),
             expiry_notice: Duration::from_secs(60),
+            part_within: Duration::from_millis(100),
             source_timeout: Duration::from_secs(5),
         }
     }

@@ -1,6 +1,7 @@
 //! What the parts of the gateway share, and how they ask its sources: each question has a time limit and is counted when it fails.
 
 use std::{
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -8,6 +9,7 @@ use std::{
 use access_tokens::Verifier;
 use errors::sanitise;
 use supervision::Clock;
+use tokio::sync::mpsc;
 
 use crate::{
     counts::{Counters, count},
@@ -22,6 +24,12 @@ const LINE_EVERY: Duration = Duration::from_secs(60);
 /// The most secrets of clients that left whose time is not set yet. What is forgotten lives a little longer.
 const MOST_LEFT: usize = 10_000;
 
+/// The replays that wait to be run: no call waits long, since each is taken at once.
+const WAITING_REPLAYS: usize = 1_024;
+
+/// What sends a client that came back what it missed.
+pub(crate) type Replay = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// What the parts of a running gateway share.
 pub(crate) struct Shared<C, L> {
     pub(crate) campaigns: Arc<C>,
@@ -32,6 +40,8 @@ pub(crate) struct Shared<C, L> {
     pub(crate) counters: Arc<Counters>,
     pub(crate) users: Arc<Users>,
     pub(crate) rooms: Rooms,
+    /// Where replays go that are to be run.
+    replays: mpsc::Sender<Replay>,
     /// The secrets of clients that left.
     left: Mutex<Vec<String>>,
     logged: Mutex<Option<Instant>>,
@@ -51,8 +61,9 @@ impl<C, L> Shared<C, L> {
         clock: Clock,
         counters: Arc<Counters>,
         users: Arc<Users>,
-    ) -> Arc<Self> {
-        Arc::new(Self {
+    ) -> (Arc<Self>, mpsc::Receiver<Replay>) {
+        let (replays, waiting) = mpsc::channel(WAITING_REPLAYS);
+        let shared = Arc::new(Self {
             campaigns,
             log,
             verifier,
@@ -61,9 +72,18 @@ impl<C, L> Shared<C, L> {
             counters,
             users,
             rooms: Rooms::new(),
+            replays,
             left: Mutex::default(),
             logged: Mutex::default(),
-        })
+        });
+        (shared, waiting)
+    }
+
+    /// Lets a replay run beside what the client asks for meanwhile: within its request, a client of long polling that changes its transport
+    /// would wait for the answer, and the replay for the client.
+    pub(crate) async fn run(&self, replay: impl Future<Output = ()> + Send + 'static) {
+        // Where the gateway ends, its connections do.
+        let _ = self.replays.send(Box::pin(replay)).await;
     }
 
     /// Asks a source.

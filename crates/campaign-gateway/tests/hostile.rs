@@ -232,6 +232,29 @@ async fn a_client_that_reads_nothing_gets_the_newest_status_once_it_reads_and_co
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_burst_that_exceeds_what_may_wait_for_a_client_reaches_each_that_reads() {
+    let bounds = Bounds { messages: 64, bytes: 16 << 10 };
+    let (memory, running) = gateway(|settings| {
+        settings.connections.client_buffer = bounds;
+        // However long the client takes.
+        settings.part_within = SOON;
+    })
+    .await;
+    let mut raw = Raw::joined(running.port, "anna", 1).await;
+    let payload = format!(r#"{{"filler":"{}"}}"#, "x".repeat(500));
+    // All of it is there before the gateway sees the first one.
+    memory.set_away(true);
+    for _ in 0..400 {
+        memory.append(campaign(1), EventKind::Job, &payload);
+    }
+    let last = memory.last();
+    memory.set_away(false);
+    let all = raw.until(&format!(r#""eventId":{last},"#)).await;
+    assert_eq!(all.matches(r#""eventId":"#).count(), 400);
+    assert_eq!(running.gateway.counts().connections.sessions_ended(Ending::Slow), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_reads_nothing_ends_where_nothing_can_be_replaced() {
     let bounds = Bounds { messages: 64, bytes: 64 << 10 };
     let (memory, running) = gateway(|settings| settings.connections.client_buffer = bounds).await;
@@ -306,4 +329,93 @@ async fn an_address_has_a_limit_of_connections_and_the_next_one_gets_its_place()
             && String::from_utf8_lossy(&raw.end().await).contains("maxPayload")
     };
     testkit::wait_until("one more is served", SOON, again).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_polling_client_that_breaks_its_request_off_half_way_gets_no_gap() {
+    let bounds = Bounds { messages: 64, bytes: 16 << 10 };
+    let (memory, running) = gateway(|settings| settings.connections.client_buffer = bounds).await;
+    let mut raw = Raw::websocket(running.port).await;
+    raw.text(&format!(r#"40/campaigns,{{"token":"{}"}}"#, token("anna"))).await;
+    let hello = raw.until(r#""}"#).await;
+    let pid = hello.split(r#""pid":""#).nth(1).unwrap()[..20].to_owned();
+    raw.text(&format!(r#"42/campaigns,1["join_campaign",{{"campaignId":"{}"}}]"#, campaign(1))).await;
+    raw.until("Successfully joined").await;
+    drop(raw);
+    for _ in 0..1_000 {
+        memory.append(campaign(1), EventKind::Job, "{}");
+    }
+    // The client comes back behind them: what is live then would wait beside its replay.
+    let is_fed = async || running.gateway.counts().events >= 1_000;
+    testkit::wait_until("the gateway has them", SOON, is_fed).await;
+    let mut raw = Raw::open(running.port).await;
+    raw.write(b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let hello = raw.until("maxPayload").await;
+    let sid = hello.split(r#""sid":""#).nth(1).unwrap()[..20].to_owned();
+    let body = format!(r#"40/campaigns,{{"token":"{}","pid":"{pid}"}}"#, token("anna"));
+    let path = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
+    // It reads nothing, so that its replay waits for it.
+    raw.write(
+        format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes(),
+    )
+    .await;
+    let is_replayed = async || running.gateway.counts().replayed > 0;
+    testkit::wait_until("the replay has begun", SOON, is_replayed).await;
+    drop(raw);
+    // What it gets by its next requests has no gap, and ends with the last event.
+    let mut raw = Raw::open(running.port).await;
+    let mut ids: Vec<u64> = Vec::new();
+    while ids.last() != Some(&1_000) {
+        raw.write(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await;
+        let head = raw.until("\r\n\r\n").await;
+        let (head, begun) = head.split_once("\r\n\r\n").unwrap();
+        let length = head.to_ascii_lowercase();
+        let length = length.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        let mut body = begun.as_bytes().to_vec();
+        while body.len() < length.parse().unwrap() {
+            assert!(timeout(SOON, raw.0.read_buf(&mut body)).await.unwrap().unwrap() > 0);
+        }
+        let body = String::from_utf8(body).unwrap();
+        let of = |part: &str| part.split(',').next().unwrap().parse::<u64>().unwrap();
+        ids.extend(body.split(r#""eventId":"#).skip(1).map(of));
+        assert!(head.contains(" 200 ") && body != "1", "{head} {body}");
+    }
+    assert_eq!(ids, (1..=1_000).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_tries_one_token_after_the_other_counts_as_so_many_connections() {
+    let (_memory, running) = gateway(|settings| settings.connections.per_second_per_address = 5).await;
+    let mut raw = Raw::websocket(running.port).await;
+    for _ in 0..100 {
+        let packet = frame(0x81, br#"40/campaigns,{"token":"no token"}"#);
+        // It may have ended already.
+        let _ = raw.0.write_all(&packet).await;
+    }
+    raw.end().await;
+    let refused = running.gateway.counts().connects_refused;
+    assert!((1..50).contains(&refused), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_of_polling_that_is_broken_off_in_work_ends_its_session() {
+    let (memory, running) = gateway(|_| {}).await;
+    let mut raw = Raw::open(running.port).await;
+    raw.write(b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let hello = raw.until("maxPayload").await;
+    let sid = hello.split(r#""sid":""#).nth(1).unwrap()[..20].to_owned();
+    let path = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
+    let post = |body: &str| {
+        format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    };
+    raw.write(post(&format!(r#"40/campaigns,{{"token":"{}"}}"#, token("anna"))).as_bytes()).await;
+    raw.until("\r\n\r\nok").await;
+    let mut gate = memory.hold("owner_of", 0, false);
+    let join = format!(r#"42/campaigns,1["join_campaign",{{"campaignId":"{}"}}]"#, campaign(1));
+    raw.write(post(&join).as_bytes()).await;
+    gate.reached().await;
+    drop(raw);
+    let is_gone = async || running.gateway.counts().clients == 0;
+    testkit::wait_until("the session has ended", SOON, is_gone).await;
+    assert_eq!(running.gateway.counts().rooms, 0);
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use campaign_gateway::{EventKind, Origins, Settings};
 use common::{
     log::Memory,
-    official::Official,
+    official::{Official, SOON},
     world::{Running, campaign, settings, token, token_until},
 };
 use serde_json::{Value, json};
@@ -331,4 +331,45 @@ async fn a_flood_of_joins_is_slowed_down() {
     assert_eq!(refused, 160, "40 at once");
     clock.advance(Duration::from_secs(1));
     assert_eq!(official.ask("a", "join_campaign", join(1)).await["success"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missed_events_that_exceed_what_may_wait_for_a_client_are_cut_and_the_answer_says_so() {
+    let memory = Memory::default();
+    memory.own("anna", campaign(1));
+    // However long the client takes: that it is too slow is tested elsewhere.
+    let patient = Settings { part_within: SOON, ..settings() };
+    let (running, mut official) = (Running::start(&memory, patient).await, Official::start().await);
+    official.connect("a", &running.url(), &token("anna"), by("websocket")).await;
+    assert_eq!(official.ask("a", "join_campaign", join(1)).await["success"], true);
+    let payload = json!({ "filler": "x".repeat(8_000) }).to_string();
+    for _ in 0..60 {
+        memory.append(campaign(1), EventKind::Job, &payload);
+    }
+    let last = memory.last();
+    let question = json!({ "campaignId": campaign(1), "since": 0, "limit": 60 });
+    let answer = official.ask("a", "get_missed_events", question).await;
+    let events = answer["events"].as_array().unwrap();
+    assert!((2..60).contains(&events.len()), "{}", events.len());
+    assert_eq!(events.last().unwrap()["payload"]["eventId"], last);
+    assert_eq!(answer["truncated"], true);
+    assert!(official.left("a").iter().all(|line| line["what"] != "disconnect"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_expires_while_its_campaign_is_looked_up_joins_nothing() {
+    let (memory, running, mut official) = world().await;
+    let expires = SystemTime::now() + Duration::from_secs(2);
+    official.connect("a", &running.url(), &token_until("anna", expires), json!({})).await;
+    official.next("a", "connect").await;
+    let mut gate = memory.hold("owner_of", 0, false);
+    let ask = json!({ "do": "emit", "id": "a", "name": "join_campaign", "values": [join(1)], "number": 999 });
+    official.tell(ask).await;
+    gate.reached().await;
+    let is_expired = async || running.gateway.counts().expired == 1;
+    testkit::wait_until("the token has expired", Duration::from_secs(10), is_expired).await;
+    gate.open();
+    let ack = official.wait(|line| line["what"] == "ack" && line["number"] == 999).await;
+    assert_eq!(ack["value"]["message"], "Authentication required", "{ack}");
+    assert_eq!(running.gateway.counts().rooms, 0);
 }

@@ -102,9 +102,9 @@ table! {
     // The status of campaigns.
     CAMPAIGN_FEED: ms(100) => s(5), Quarter, UNLIMITED;
         "The gateway reads the log of events again after that failed."
-    // Campaigns. The first attempt and three retries.
-    STATUS_JOB: s(2) => s(60), Quarter, 4;
-        "A status job is tried again after counting its run failed; then it is a dead letter."
+    // Its store limits it to the configured number of retries.
+    STATUS_JOB: s(2) => s(60), Quarter, UNLIMITED;
+        "A status job is tried again after counting its run failed, as often as is configured; then it is a dead letter."
     DATABASE_LOCK: ms(200) => s(5), Double, 60;
         "A step of the database's migration asks again for a lock that a transaction of a user holds."
     DATABASE_LISTENER: ms(100) => s(10), Double, UNLIMITED;

@@ -71,6 +71,8 @@ struct State {
     ponged: Instant,
     opened: Instant,
     ending: Option<(Ending, Instant)>,
+    /// Whether it was waited for in vain, and something waits for it since then.
+    is_slow: bool,
     /// The query of the handshake, until the application has seen it.
     query: Option<Box<str>>,
 }
@@ -96,6 +98,7 @@ impl<C> Connection<C> {
             ponged: now,
             opened: now,
             ending: None,
+            is_slow: false,
             query: Some(query.into()),
         };
         Self { id, address, bounds, client: OnceLock::new(), state: Mutex::new(state) }
@@ -134,6 +137,22 @@ impl<C> Connection<C> {
     /// Sends a message. A client that has no place for it is too slow, and its connection ends.
     pub fn send(&self, message: Message) -> Pushed {
         self.push(|outbox, bounds| outbox.push(message, bounds))
+    }
+
+    /// Sends a long message if at most a quarter of the bytes that may wait for the client do so; gives it back otherwise.
+    ///
+    /// # Errors
+    /// The message, if it was not sent.
+    pub fn send_if_free(&self, message: Message) -> Result<(), Message> {
+        let mut message = Some(message);
+        self.push(|outbox, bounds| match message.take() {
+            Some(message) if outbox.bytes() <= bounds.bytes / 4 => outbox.push(message, bounds),
+            not_sent => {
+                message = not_sent;
+                Pushed::Waits
+            }
+        });
+        message.map_or(Ok(()), Err)
     }
 
     /// Sends a message before those that are held.
@@ -195,7 +214,21 @@ impl<C> Connection<C> {
         .await;
     }
 
-    /// Ends the connection. What waits is sent first, unless the client can't read it. The first reason holds.
+    /// Whether more than half of what may wait for the client does so, and is not held; never for one that was waited for in vain.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        let state = self.lock();
+        state.ending.is_none() && !state.is_slow && state.outbox.is_behind(self.bounds)
+    }
+
+    /// Notes that the client was waited for in vain, if it is behind: until all was sent to it, it is waited for no more.
+    pub fn wait_no_more(&self) {
+        let mut state = self.lock();
+        state.is_slow |= state.outbox.is_behind(self.bounds);
+    }
+
+    /// Ends the connection. What waits is sent first, unless the client can't read it; what is held is not: it would stand behind a gap,
+    /// and its offset would say that the client knows what lies there. The first reason holds.
     pub fn end(&self, why: Ending) {
         let mut state = self.lock();
         state.end(why);
@@ -206,7 +239,8 @@ impl<C> Connection<C> {
 
     /// Tells the client that it is out of the namespace, so that it does not come back by itself, and ends the connection.
     pub fn dismiss(&self, namespace: &str) {
-        self.send(Message::disconnect(namespace));
+        // Before what is held, which an end drops.
+        self.send_first(Message::disconnect(namespace));
         self.end(Ending::Dismissed);
     }
 
@@ -241,8 +275,8 @@ impl<C> Connection<C> {
     }
 
     /// The query of the handshake, once.
-    pub(crate) fn take_query(&self) -> Box<str> {
-        self.lock().query.take().unwrap_or_default()
+    pub(crate) fn take_query(&self) -> Option<Box<str>> {
+        self.lock().query.take()
     }
 
     /// Notes that the client has sent something.
@@ -291,6 +325,7 @@ impl<C> Connection<C> {
     pub(crate) fn take(&self, batch: Bounds, into: &mut VecDeque<Message>, cx: &Context<'_>) {
         let mut state = self.lock();
         state.outbox.take(batch, into);
+        state.is_slow &= !state.outbox.is_empty();
         register(&mut state.sender, cx);
         let filler = if state.outbox.bytes() < self.bounds.bytes / 4 { state.filler.take() } else { None };
         drop(state);
@@ -370,7 +405,7 @@ impl State {
     fn end(&mut self, why: Ending) {
         if self.ending.is_none() {
             self.ending = Some((why, Instant::now()));
-            self.outbox.release();
+            self.outbox.drop_held();
             if !why.flushes() {
                 self.outbox.clear();
             }
@@ -404,5 +439,37 @@ fn register(place: &mut Option<Waker>, cx: &Context<'_>) {
 fn wake(waker: Option<Waker>) {
     if let Some(waker) = waker {
         waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn connection() -> Connection<()> {
+        let (id, address) = (SessionId::random().unwrap(), Ipv4Addr::LOCALHOST.into());
+        let bounds = Bounds { messages: 10, bytes: 1_000 };
+        Connection::new(id, address, bounds, Transport::Polling, "", Instant::now())
+    }
+
+    #[test]
+    fn what_is_held_is_not_sent_at_an_end() {
+        for dismisses in [false, true] {
+            let connection = connection();
+            connection.hold();
+            connection.send(Message::text("live"));
+            connection.send_first(Message::text("missed"));
+            match dismisses {
+                true => connection.dismiss("/x"),
+                false => connection.end(Ending::Restarting),
+            }
+            let mut sent = VecDeque::new();
+            connection.lock().outbox.take(Bounds { messages: 10, bytes: 1_000 }, &mut sent);
+            let texts: Vec<&[u8]> = sent.iter().map(Message::payload).collect();
+            let expected: &[&[u8]] = if dismisses { &[b"missed", b"41/x,"] } else { &[b"missed"] };
+            assert_eq!(texts, expected);
+        }
     }
 }

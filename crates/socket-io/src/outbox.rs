@@ -11,7 +11,7 @@ use crate::message::Message;
 pub struct Bounds {
     /// In messages.
     pub messages: usize,
-    /// In bytes.
+    /// In bytes. One message alone may have more.
     pub bytes: usize,
 }
 
@@ -78,9 +78,10 @@ impl Outbox {
         }
     }
 
+    /// One message alone always fits: a client would never get one that is larger than all that may wait.
     fn fits(&self, bounds: Bounds) -> bool {
-        let held = self.held.as_ref().map_or(0, VecDeque::len);
-        self.waiting.len() + held <= bounds.messages && self.bytes <= bounds.bytes
+        let all = self.waiting.len() + self.held.as_ref().map_or(0, VecDeque::len);
+        all <= 1 || (all <= bounds.messages && self.bytes <= bounds.bytes)
     }
 
     /// Drops each state that a newer one in the queue replaces. The order of the others stays.
@@ -119,6 +120,17 @@ impl Outbox {
             // A client that gets nothing costs nothing.
             self.waiting = VecDeque::new();
         }
+    }
+
+    /// Whether more than half of what may wait does so, and could be sent.
+    pub(crate) fn is_behind(&self, bounds: Bounds) -> bool {
+        let is_over_half = self.waiting.len() > bounds.messages / 2 || self.bytes > bounds.bytes / 2;
+        self.held.is_none() && is_over_half
+    }
+
+    /// Whether nothing can be sent.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     /// The bytes that wait.
@@ -182,7 +194,8 @@ mod tests {
         }
         assert_eq!(outbox.push(state(1, 0), bounds(4)), Pushed::Refused);
         let mut large = Outbox::default();
-        assert_eq!(large.push(Message::text(&"x".repeat(10_001)), bounds(4)), Pushed::Refused);
+        assert_eq!(large.push(Message::text(&"x".repeat(10_001)), bounds(4)), Pushed::Waits, "alone");
+        assert_eq!(large.push(Message::text("job"), bounds(4)), Pushed::Refused);
     }
 
     #[test]

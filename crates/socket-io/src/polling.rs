@@ -29,16 +29,19 @@ pub(crate) enum BadRequest {
     Packet(#[from] BadPacket),
 }
 
-/// A request in work. It ends also where the client breaks it off.
+/// A request in work. It ends also where the client breaks it off: then what it asked for is half done, such as a room that is held, and
+/// the session can't be used further.
 struct InWork<'a, C> {
     connection: &'a Connection<C>,
     request: Request,
+    is_over: bool,
 }
 
 impl<'a, C> InWork<'a, C> {
     fn begin(connection: &'a Connection<C>, request: Request) -> Result<Self, BadRequest> {
         if connection.begin(request) {
-            return Ok(Self { connection, request });
+            // A poll that is broken off has taken nothing.
+            return Ok(Self { connection, request, is_over: request == Request::Poll });
         }
         // As the protocol's own server does: of two requests none can know what the other has taken.
         connection.end(Ending::Protocol);
@@ -49,6 +52,9 @@ impl<'a, C> InWork<'a, C> {
 impl<C> Drop for InWork<'_, C> {
     fn drop(&mut self) {
         self.connection.finish(self.request);
+        if !self.is_over {
+            self.connection.end(Ending::Broken);
+        }
     }
 }
 
@@ -87,7 +93,7 @@ pub(crate) async fn post<A: Application>(
     connection: &Arc<Connection<A::Client>>,
     body: &[u8],
 ) -> Result<(), BadRequest> {
-    let _in_work = InWork::begin(connection, Request::Post)?;
+    let mut in_work = InWork::begin(connection, Request::Post)?;
     let text = std::str::from_utf8(body).map_err(|_| BadRequest::Text);
     let taken = async {
         for frame in frames(text?) {
@@ -98,6 +104,7 @@ pub(crate) async fn post<A: Application>(
         Ok(())
     };
     let taken = taken.await;
+    in_work.is_over = true;
     if taken.is_err() {
         connection.end(Ending::Protocol);
     }

@@ -199,8 +199,15 @@ impl<A: Application> Server<A> {
                 connection.send(Message::connect_error(namespace, "Invalid namespace", None));
             }
             Packet::Connect { auth, .. } if connection.phase() == Phase::Fresh => {
-                connection.set_phase(Phase::Asked);
                 let query = connection.take_query();
+                // What is checked costs as much as at a new connection, so a further attempt counts as one.
+                if query.is_none() && self.admit(connection.address()).is_err() {
+                    self.counts.refuse(Full::Rate);
+                    connection.end(Ending::Protocol);
+                    return Ok(None);
+                }
+                connection.set_phase(Phase::Asked);
+                let query = query.unwrap_or_default();
                 return Ok(Some(self.connect(connection.clone(), ConnectRequest { auth, query })));
             }
             Packet::Disconnect { namespace } if namespace == ours && is_in => connection.end(Ending::Client),

@@ -33,11 +33,15 @@ async fn bench() -> bool {
         .await
         .expect("a server");
     let run = fill(&server, jobs).await;
-    let database = Database::new(DatabaseSettings::new(server.url("bench", "tracker"))).expect("a URL");
+    let mut settings = DatabaseSettings::new(server.url("bench", "tracker"));
+    // A machine that others use too is judged by its figures, and not by an error.
+    settings.compute_timeout = Duration::from_secs(1800);
+    let database = Database::new(settings).expect("a URL");
     // Both read the same warm pages.
     database.compute(run).await.expect("a computation");
     let before = memory();
     let (mut ours, mut theirs, mut bare) = (Vec::new(), Vec::new(), Vec::new());
+    let mut others = [Vec::new(), Vec::new()];
     let settings = "SET work_mem = '64MB'; SET jit = off;";
     for _ in 0..ROUNDS {
         let started = Instant::now();
@@ -49,6 +53,9 @@ async fn bench() -> bool {
         );
         theirs.push(psql(&server, settings, &database.compute_statement_for(run)));
         bare.push(psql(&server, "", &database.compute_statement_for(run)));
+        for (times, settings) in others.iter_mut().zip(["SET work_mem = '64MB';", "SET jit = off;"]) {
+            times.push(psql(&server, settings, &database.compute_statement_for(run)));
+        }
     }
     let grown = memory().saturating_sub(before);
     let (ours, theirs, bare) = (median(&mut ours), median(&mut theirs), median(&mut bare));
@@ -58,6 +65,10 @@ async fn bench() -> bool {
     println!(
         "psql with the same settings {theirs:.2?}: {ratio:.2} times (limit {MOST_RATIO}); with the defaults {bare:.2?}"
     );
+    let [compiled, small] = others.map(|mut times| median(&mut times));
+    println!("psql with 64 MB and jit {compiled:.2?}, with the default memory and without jit {small:.2?}");
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    println!("load of the machine {}", load.trim());
     println!("memory of this process grew by {grown} KiB");
     ratio <= MOST_RATIO && ours <= MOST_TIME
 }
@@ -68,19 +79,21 @@ async fn fill(server: &Postgres, jobs: u64) -> RunId {
     server.create_role("tracker", "bench", RoleRights::Service).await.expect("a role");
     let run = RunId(Uuid::from_u128(1));
     let started = Instant::now();
+    // In the order of the ids, so that the indexes are filled from left to right: random ones take twenty times as long.
     let statements = format!(
         "INSERT INTO campaigns (id, user_id, name, status) VALUES ('{run}', gen_random_uuid(), 'a', 'active');
          INSERT INTO campaign_runs (id, campaign_id) VALUES ('{run}', '{run}');
          INSERT INTO campaign_runs (campaign_id, status) SELECT '{run}', 'completed' FROM generate_series(1, 10);
          SET session_replication_role = replica;
-         INSERT INTO jobs (run_id, queue, type, status, created_at)
-         SELECT CASE WHEN i <= {jobs} THEN '{run}'::uuid ELSE r.id END,
-           (ARRAY['buy', 'sell', 'distribute', 'funds'])[1 + i % 4], 'swap',
-           (ARRAY['queued', 'processing', 'succeeded', 'succeeded', 'failed'])[1 + i % 5], now() - i * interval '1 ms'
-         FROM generate_series(1, {jobs} + {jobs} / 10) i
+         SET work_mem = '512MB';
+         INSERT INTO jobs (id, run_id, queue, type, status, created_at)
+         SELECT i.id, CASE WHEN i.i <= {jobs} THEN '{run}'::uuid ELSE r.id END,
+           (ARRAY['buy', 'sell', 'distribute', 'funds'])[1 + i.i % 4], 'swap',
+           (ARRAY['queued', 'processing', 'succeeded', 'succeeded', 'failed'])[1 + i.i % 5], now() - i.i * interval '1 ms'
+         FROM (SELECT gen_random_uuid() AS id, i FROM generate_series(1, {jobs} + {jobs} / 10) i ORDER BY 1) i
          CROSS JOIN (SELECT id FROM campaign_runs WHERE status = 'completed' LIMIT 1) r;
-         INSERT INTO executions (job_id, latency_ms, result)
-         SELECT j.id, (exp(random() * 4) * 40)::int,
+         INSERT INTO executions (id, job_id, latency_ms, result)
+         SELECT (lpad(to_hex(row_number() OVER ()), 32, '0'))::uuid, j.id, (exp(random() * 4) * 40)::int,
            jsonb_build_object('slot', 12345, 'tip_lamports', (random() * 10000)::int, 'fee_lamports', 5000)
          FROM jobs j, generate_series(1, {EXECUTIONS});"
     );

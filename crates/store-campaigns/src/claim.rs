@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use domain::campaigns::{CampaignId, JobId, RunId};
-use retry::table::STATUS_JOB;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
@@ -28,6 +27,8 @@ pub struct Claim {
     pub campaign: CampaignId,
     /// Which attempt this is, from 1.
     pub attempt: u32,
+    /// Whether the run had left `running` when it was claimed: its summary will be the last one.
+    pub is_last: bool,
     /// What proves that the claim is still held.
     pub(crate) token: Uuid,
 }
@@ -64,9 +65,12 @@ impl Database {
         let statement = claim_statement();
         let limit = i64::try_from(limit.min(MOST_CLAIMS)).unwrap_or(0);
         let lease = i64::try_from(self.settings().lease.as_millis()).unwrap_or(i64::MAX / 4);
-        let most = i32::try_from(STATUS_JOB.attempts).unwrap_or(i32::MAX);
+        let most = i32::try_from(self.settings().retries.saturating_add(1)).unwrap_or(i32::MAX);
         let parameters: [crate::database::Parameter<'_>; 3] =
             [(&limit, Type::INT8), (&lease, Type::INT8), (&most, Type::INT4)];
+        // One after another: a claim that began before another one has committed locks the rows of that one as well, for nothing, and
+        // the end of their turns meanwhile leaves them out.
+        let _claiming = self.claiming().await;
         let rows = self.write(CLAIM_JOBS, &statement, &parameters).await?;
         let mut claimed = Claimed::default();
         for row in &rows {
@@ -77,6 +81,7 @@ impl Database {
                     run: RunId(row.get(1)),
                     campaign: CampaignId(row.get(2)),
                     attempt: u32::try_from(row.get::<_, i32>(3)).unwrap_or(1),
+                    is_last: row.get::<_, Option<bool>>(5).unwrap_or(true),
                     token,
                 }),
                 None => claimed.exhausted.push(job),
@@ -161,7 +166,9 @@ impl Database {
 }
 
 /// Takes rows that are due. A row in work whose payload names no end of its lease, as another program writes it, is held for a
-/// lease since its last change. One that has used up its attempts becomes a dead letter at once: it would end the next worker too.
+/// lease since its last change. Rows whose run is gone, which a table without a foreign key may have, are left out before they are
+/// counted: the oldest ones would else take the places of all others for ever. One that has used up its attempts becomes a dead
+/// letter at once: it would end the next worker too.
 fn claim_statement() -> String {
     let until = format!("coalesce({}, {} + $2::bigint, 0)", number("payload", "until"), millis("updated_at"));
     format!(
@@ -169,6 +176,7 @@ fn claim_statement() -> String {
          due AS MATERIALIZED (SELECT id FROM jobs, moment WHERE {IS_OURS} AND (\
            (status = 'queued' AND coalesce({not_before}, 0) <= ms) OR (status = 'processing' AND \
            {until} < ms)) \
+           AND EXISTS (SELECT FROM campaign_runs r WHERE r.id = jobs.run_id) \
            ORDER BY created_at, id LIMIT $1 FOR UPDATE OF jobs SKIP LOCKED) \
          UPDATE jobs j SET \
            status = CASE WHEN j.attempts >= $3 THEN 'failed' ELSE 'processing' END, \
@@ -186,7 +194,8 @@ fn claim_statement() -> String {
              ELSE jsonb_build_object('claim', gen_random_uuid(), 'until', moment.ms + $2::bigint) END, \
            updated_at = now() \
          FROM due, campaign_runs r, moment WHERE j.id = due.id AND r.id = j.run_id \
-         RETURNING j.id, j.run_id, r.campaign_id, j.attempts::int, (j.payload ->> 'claim')::uuid",
+         RETURNING j.id, j.run_id, r.campaign_id, j.attempts::int, (j.payload ->> 'claim')::uuid, \
+           r.status <> 'running'",
         now = iso("clock_timestamp()"),
         not_before = number("payload", "notBefore"),
         payload = object("j.payload"),

@@ -18,10 +18,15 @@ use tokio_postgres::types::{ToSql, Type};
 use crate::database::{Access, Database, Parameter};
 use crate::error::{DatabaseError, DatabaseErrorKind};
 use crate::operations::COMPUTE_METRICS;
+use crate::rows::uuids;
 
 /// Settings of the transaction: a hash join of a large run would be written to disk in many parts with the default of 4 MB, and
 /// compiling the statement takes longer than it saves.
 pub(crate) const PLANNING: &str = "SET LOCAL work_mem = '64MB'; SET LOCAL jit = off";
+
+/// The most runs that one statement counts, and the most jobs that each of them may have.
+const MOST_SMALL_RUNS: usize = 100;
+const MOST_SMALL_JOBS: usize = 2_000;
 
 /// What was counted in a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,16 +66,39 @@ impl Database {
             self.single(COMPUTE_METRICS, &begin, settings.compute_timeout, &statement, &parameters).await?;
         let took = started.elapsed();
         let Some(row) = rows.first() else { return Ok(None) };
-        let status = row.get::<_, Option<&str>>(1).and_then(RunStatus::parse).ok_or_else(|| {
+        let computed = read_computed(row, took).ok_or_else(|| {
             self.error(
                 COMPUTE_METRICS,
                 DatabaseErrorKind::BadData,
                 format!("the status of run {run} is none"),
             )
         })?;
-        let tally = read_tally(row);
-        let metrics = Metrics::of(&tally);
-        Ok(Some(Computed { run, campaign: CampaignId(row.get(0)), status, tally, metrics, took }))
+        Ok(Some(computed))
+    }
+
+    /// Counts those of these runs that are small, at most 100, in one statement: to plan it takes as long as to count such a run.
+    /// Runs that are missing in the answer have too many jobs, are gone or can't be read: [`Database::compute`] says which.
+    ///
+    /// # Errors
+    /// When the database refuses or does not answer within the limit of statements.
+    pub async fn compute_small(&self, runs: &[RunId]) -> Result<Vec<Computed>, DatabaseError> {
+        let settings = self.settings();
+        let begin = format!("{}; {PLANNING}", self.begin(Access::Read, settings.statement_timeout));
+        let ((tip, tip_kind), (fee, fee_kind)) =
+            (cost("$2", &settings.tip_path), cost("$3", &settings.fee_path));
+        let statement = small_statement(&tip, &fee);
+        let runs = uuids(&runs[..runs.len().min(MOST_SMALL_RUNS)], |run| run.0);
+        let parameters: [Parameter<'_>; 3] = [
+            (&runs, Type::UUID_ARRAY),
+            (step_or_path(&settings.tip_path), tip_kind),
+            (step_or_path(&settings.fee_path), fee_kind),
+        ];
+        let started = Instant::now();
+        let limit = settings.statement_timeout;
+        let rows = self.single(COMPUTE_METRICS, &begin, limit, &statement, &parameters).await?;
+        // Each has its share: together they pause for as long as if they had been counted one by one.
+        let took = started.elapsed() / u32::try_from(rows.len().max(1)).unwrap_or(1);
+        Ok(rows.iter().filter_map(|row| read_computed(row, took)).collect())
     }
 
     /// The statement of [`Database::compute`] for `psql`, with its parameters in place: benchmarks and documents use it.
@@ -165,13 +193,32 @@ fn compute_statement(tip: &str, fee: &str) -> String {
              least(coalesce(sum(tips), 0), {MOST_TOTAL_LAMPORTS})::bigint AS tips, \
              least(coalesce(sum(fees), 0), {MOST_TOTAL_LAMPORTS})::bigint AS fees, \
              coalesce(sum(odd_costs), 0)::bigint AS odd_costs FROM ranks) \
-         SELECT r.campaign_id, r.status::text, q.listed, q.others, q.odd, e.n, e.odd, e.fits, e.sum, \
-         e.lowest, e.highest, \
-           e.p95, e.p99, e.tips, e.fees, e.odd_costs \
+         SELECT r.campaign_id, r.status::text AS status, q.listed, q.others, q.odd AS odd_jobs, e.n, e.odd, \
+           e.fits, e.sum, e.lowest, e.highest, e.p95, e.p99, e.tips, e.fees, e.odd_costs, r.id \
          FROM campaign_runs r CROSS JOIN queues q CROSS JOIN figures e WHERE r.id = $1",
         tip_number = readable("text.tip"),
         fee_number = readable("text.fee"),
     )
+}
+
+/// The same for the small ones of several runs. It is executed for one run after another, as for one alone: joined for all of them, it
+/// would be planned with a scan of all executions.
+fn small_statement(tip: &str, fee: &str) -> String {
+    format!(
+        "SELECT one.* FROM (SELECT w.run FROM unnest($1::uuid[]) AS w (run) \
+           WHERE (SELECT count(*) FROM (SELECT FROM jobs j WHERE j.run_id = w.run LIMIT {MOST_SMALL_JOBS} + 1) AS part) \
+             <= {MOST_SMALL_JOBS} OFFSET 0) AS wanted \
+         CROSS JOIN LATERAL ({}) AS one",
+        compute_statement(tip, fee).replace("$1", "wanted.run")
+    )
+}
+
+/// A row of the statement; none where the run's status is none.
+fn read_computed(row: &Row, took: Duration) -> Option<Computed> {
+    let status = row.get::<_, Option<&str>>(1).and_then(RunStatus::parse)?;
+    let tally = read_tally(row);
+    let metrics = Metrics::of(&tally);
+    Some(Computed { run: RunId(row.get(16)), campaign: CampaignId(row.get(0)), status, tally, metrics, took })
 }
 
 fn read_tally(row: &Row) -> Tally {

@@ -12,6 +12,7 @@ use deadpool_postgres::{
 };
 use errors::Operation;
 use futures_util::future::join3;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::timeout;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Config, Row};
@@ -43,6 +44,8 @@ struct Shared {
     config: Config,
     object: String,
     settings: DatabaseSettings,
+    /// Held by one claim at a time: see `Database::claim`.
+    claims: Mutex<()>,
 }
 
 /// The use of the pool.
@@ -83,7 +86,9 @@ impl Database {
             .build()
             .map_err(|error| BadUrl(error.to_string()))?;
         let object = object_of(&config);
-        Ok(Self { shared: Arc::new(Shared { pool, connector, config, object, settings }) })
+        Ok(Self {
+            shared: Arc::new(Shared { pool, connector, config, object, settings, claims: Mutex::new(()) }),
+        })
     }
 
     /// The server and the database, without role and password.
@@ -96,6 +101,11 @@ impl Database {
     #[must_use]
     pub fn settings(&self) -> &DatabaseSettings {
         &self.shared.settings
+    }
+
+    /// Waits until no other call claims.
+    pub(crate) async fn claiming(&self) -> MutexGuard<'_, ()> {
+        self.shared.claims.lock().await
     }
 
     /// The use of the pool.

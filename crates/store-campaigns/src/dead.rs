@@ -64,13 +64,13 @@ pub struct DeadLetter {
 }
 
 impl Database {
-    /// Notes that an attempt failed. After [`STATUS_JOB`]'s attempts it becomes a dead letter. Failures of the database itself are
+    /// Notes that an attempt failed. After its retries it becomes a dead letter. Failures of the database itself are
     /// not for here: [`Database::release`] gives the turn back.
     ///
     /// # Errors
     /// When the database refuses or does not answer; then the lease ends, and the turn is taken over.
     pub async fn fail(&self, claim: &Claim, failure: &JobFailure) -> Result<Failed, DatabaseError> {
-        let again = claim.attempt < STATUS_JOB.attempts;
+        let again = claim.attempt <= self.settings().retries;
         let after = STATUS_JOB.pause(claim.attempt.saturating_sub(1), retry::random());
         let statement = format!(
             "WITH moment AS MATERIALIZED (SELECT {NOW_MS} AS ms, {now} AS iso) \

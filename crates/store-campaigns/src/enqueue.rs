@@ -92,7 +92,12 @@ async fn once(
     }
     let ids: Vec<Uuid> =
         campaigns.iter().flat_map(|(campaign, runs)| rows_of(*campaign, runs.len())).map(|id| id.0).collect();
-    let statement = format!("SELECT {} FROM jobs j WHERE j.id = ANY ($1)", status_row_columns());
+    // Row by row by the primary key, which OFFSET 0 keeps so: for a thousand ids PostgreSQL would rather read all jobs of the users.
+    let statement = format!(
+        "SELECT {} FROM unnest($1::uuid[]) AS wanted (id) \
+         CROSS JOIN LATERAL (SELECT * FROM jobs WHERE id = wanted.id OFFSET 0) j",
+        status_row_columns()
+    );
     let found = transaction.query_typed(&statement, &[(&ids, Type::UUID_ARRAY)]).await?;
     let found: BTreeMap<JobId, StatusRow> =
         found.iter().map(read_status_row).map(|row| (row.id, row)).collect();

@@ -1,4 +1,4 @@
-//! Summaries as they were, for trends. They need the migration.
+//! Summaries as they were, for trends. They need the migration. `Database::finish` keeps a summary in the statement that writes it.
 
 use std::time::Duration;
 
@@ -8,14 +8,40 @@ use tokio_postgres::types::Type;
 
 use crate::database::{Database, Parameter};
 use crate::error::DatabaseError;
-use crate::operations::KEEP_SUMMARY;
-use crate::statement::{millis, number};
+use crate::operations::{PRUNE_HISTORY, READ_HISTORY};
+use crate::statement::millis;
 
-/// The most summaries of one page, and that one call removes.
-const MOST_ROWS: i64 = 1_000;
+/// The most summaries of one page.
+const MOST_ROWS: usize = 1_000;
+/// The most summaries that one call removes.
 const MOST_REMOVED: i64 = 10_000;
 /// The longest summary that is kept, in bytes of its text.
 const LONGEST_SUMMARY: usize = 256 * 1024;
+/// The most bytes of one page, as text: sixteen of the longest summaries, or thousands of usual ones.
+const MOST_BYTES: usize = 16 * LONGEST_SUMMARY;
+
+/// Whether summaries are kept for trends as they are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum History {
+    /// They are.
+    Kept,
+    /// They are not: the migration is missing.
+    Absent,
+}
+
+impl History {
+    /// The part of a statement that keeps what its part `written` has written. A version that is there already stays.
+    pub(crate) fn part(self) -> String {
+        match self {
+            Self::Kept => format!(
+                ", kept AS (INSERT INTO state_tracker.summaries (run, version, campaign, written_at, content) \
+                   SELECT run, version, campaign, clock_timestamp(), summary FROM written \
+                   WHERE octet_length(summary::text) <= {LONGEST_SUMMARY} ON CONFLICT DO NOTHING)"
+            ),
+            Self::Absent => String::new(),
+        }
+    }
+}
 
 /// A summary as it was.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,46 +62,59 @@ pub struct SummaryPage {
     /// The summaries.
     pub summaries: Vec<KeptSummary>,
     /// Where the next page begins; none after the last one.
-    pub next: Option<(Timestamp, RunId, i64)>,
+    pub next: Option<HistoryPlace>,
+}
+
+/// A place in the order of a campaign's summaries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryPlace {
+    /// When the summary was kept.
+    pub at: Timestamp,
+    /// Its run.
+    pub run: RunId,
+    /// Its version.
+    pub version: i64,
+}
+
+impl KeptSummary {
+    /// Its place.
+    #[must_use]
+    pub fn place(&self) -> HistoryPlace {
+        HistoryPlace { at: self.written_at, run: self.run, version: self.version }
+    }
 }
 
 impl Database {
-    /// Keeps the summary that this run has now, if that version is not kept yet. Returns whether it was kept.
-    ///
-    /// # Errors
-    /// When the migration is missing, or the database refuses or does not answer.
-    pub async fn keep_summary(&self, run: RunId) -> Result<bool, DatabaseError> {
-        let statement = format!(
-            "INSERT INTO state_tracker.summaries (run, version, campaign, written_at, content) \
-             SELECT r.id, {version}, r.campaign_id, clock_timestamp(), r.summary FROM campaign_runs r \
-             WHERE r.id = $1 AND {version} IS NOT NULL AND octet_length(r.summary::text) <= {LONGEST_SUMMARY} \
-             ON CONFLICT DO NOTHING RETURNING true",
-            version = number("r.summary", Summary::VERSION),
-        );
-        Ok(!self.write(KEEP_SUMMARY, &statement, &[(&run.0, Type::UUID)]).await?.is_empty())
-    }
-
-    /// The summaries of a campaign's runs between two times, both included. `after` is the end of the page before.
+    /// The summaries of a campaign's runs between two times, both included: at most `limit`, and fewer where they are large. `after` is
+    /// the end of the page before.
     ///
     /// # Errors
     /// When the migration is missing, or the database refuses or does not answer.
     pub async fn summaries(
         &self,
         campaign: CampaignId,
-        from: Timestamp,
-        to: Timestamp,
-        after: Option<(Timestamp, RunId, i64)>,
+        between: (Timestamp, Timestamp),
+        after: Option<HistoryPlace>,
+        limit: usize,
     ) -> Result<SummaryPage, DatabaseError> {
-        let (at, run, version) =
-            after.map_or((None, None, None), |(at, run, version)| (Some(at.0), Some(run.0), Some(version)));
+        let (from, to) = between;
+        let (at, run, version) = after
+            .map_or((None, None, None), |place| (Some(place.at.0), Some(place.run.0), Some(place.version)));
+        let limit = i64::try_from(limit.clamp(1, MOST_ROWS)).unwrap_or(1);
         let moment =
             |parameter: &str| format!("(to_timestamp(0) + {parameter}::bigint * interval '1 millisecond')");
+        let order = "date_trunc('milliseconds', written_at), run, version";
         let statement = format!(
-            "SELECT run, version, {written}, content FROM state_tracker.summaries \
-             WHERE campaign = $1 AND written_at BETWEEN {from} AND {to} \
-               AND ($4::bigint IS NULL OR (date_trunc('milliseconds', written_at), run, version) > ({at}, $5, $6)) \
-             ORDER BY date_trunc('milliseconds', written_at), run, version LIMIT $7",
+            "SELECT run, version, {written}, content, (SELECT count(*) FROM part) FROM (SELECT *, \
+               sum(octet_length(content::text)) OVER (ORDER BY {order}) - octet_length(content::text) AS before FROM part) AS sized \
+             WHERE before < {MOST_BYTES} ORDER BY {order}",
             written = millis("date_trunc('milliseconds', written_at)"),
+        );
+        let part = format!(
+            "WITH part AS MATERIALIZED (SELECT run, version, written_at, content FROM state_tracker.summaries \
+             WHERE campaign = $1 AND written_at >= {from} AND written_at < {to} \
+               AND ($4::bigint IS NULL OR (date_trunc('milliseconds', written_at), run, version) > ({at}, $5, $6)) \
+             ORDER BY {order} LIMIT $7) ",
             from = moment("$2"),
             to = moment("($3 + 1)"),
             at = moment("$4"),
@@ -87,9 +126,9 @@ impl Database {
             (&at, Type::INT8),
             (&run, Type::UUID),
             (&version, Type::INT8),
-            (&MOST_ROWS, Type::INT8),
+            (&limit, Type::INT8),
         ];
-        let rows = self.read(KEEP_SUMMARY, &statement, &parameters).await?;
+        let rows = self.read(READ_HISTORY, &(part + &statement), &parameters).await?;
         let read = |row: &tokio_postgres::Row| KeptSummary {
             run: RunId(row.get(0)),
             version: row.get(1),
@@ -97,8 +136,9 @@ impl Database {
             summary: Summary::read(&row.get::<_, Value>(3)),
         };
         let summaries: Vec<KeptSummary> = rows.iter().map(read).collect();
-        let is_full = rows.len() as i64 == MOST_ROWS;
-        let next = summaries.last().filter(|_| is_full).map(|last| (last.written_at, last.run, last.version));
+        let found = rows.first().map_or(0, |row| row.get::<_, i64>(4));
+        let is_cut = found == limit || found > rows.len() as i64;
+        let next = summaries.last().filter(|_| is_cut).map(KeptSummary::place);
         Ok(SummaryPage { summaries, next })
     }
 
@@ -112,7 +152,7 @@ impl Database {
              RETURNING 1) SELECT count(*) FROM removed";
         let parameters: [Parameter<'_>; 2] =
             [(&retention.as_secs_f64(), Type::FLOAT8), (&MOST_REMOVED, Type::INT8)];
-        let rows = self.write(KEEP_SUMMARY, statement, &parameters).await?;
+        let rows = self.write(PRUNE_HISTORY, statement, &parameters).await?;
         Ok(rows.first().and_then(|row| u64::try_from(row.get::<_, i64>(0)).ok()).unwrap_or(0))
     }
 }

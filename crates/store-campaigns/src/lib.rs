@@ -6,7 +6,7 @@
 //! relied on. A call of one statement is one round trip.
 //!
 //! A run's turn is a row of the users' `jobs`: [`Database::enqueue`] plans it, [`Database::claim`] takes it under a lease,
-//! [`Database::compute`] counts the run, [`Database::finish`] writes the summary and ends the turn in one statement that has an
+//! [`Database::compute`] counts the run ([`Database::compute_small`] several), [`Database::finish`] writes the summary and ends the turn in one statement that has an
 //! effect only while the claim is held. So a crash at any point leads to another claim, and never to two writes.
 //!
 //! With the opt-in migration ([`Database::migrate`]) a [`Listener`] hears of changed runs, [`Database::counted`] reads the counts of
@@ -34,6 +34,7 @@ mod inspect;
 mod listener;
 mod migration;
 pub mod operations;
+mod progress;
 mod rows;
 mod runs;
 mod settings;
@@ -49,10 +50,11 @@ pub use dead::{DeadLetter, Failed, JobFailure};
 pub use enqueue::{Enqueued, TurnWanted};
 pub use error::{DatabaseError, DatabaseErrorKind};
 pub use finish::{Finished, SummaryWrite};
-pub use history::{KeptSummary, SummaryPage};
+pub use history::{History, HistoryPlace, KeptSummary, SummaryPage};
 pub use inspect::{ColumnGap, INDEXES, Inspection, TableFacts, TableRight, WantedIndex};
 pub use listener::{DEAF_AFTER, Heard, Listener, ListenerState, Pooling};
 pub use migration::{LOCK_TIMEOUT, Migrated, MigrationKind, MigrationState};
+pub use progress::Progress;
 pub use rows::{ActiveRun, Page, RunRow, Seen};
 pub use runs::Changes;
 pub use settings::{BadUrl, DatabaseSettings, JobRows};

@@ -23,6 +23,7 @@ errors::table! {
     RECOUNT_RUN: "recount_run", "count a run anew";
     READ_COUNTS: "read_counts", "read the counts of a run";
     READ_CHANGES: "read_job_changes", "read the changes of jobs";
-    KEEP_SUMMARY: "keep_summary", "keep a summary for trends";
+    READ_HISTORY: "read_summary_history", "read the history of summaries";
+    PRUNE_HISTORY: "prune_summary_history", "prune the history of summaries";
     INSPECT_DATABASE: "inspect_database", "inspect the database of campaigns";
 }

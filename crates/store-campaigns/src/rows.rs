@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use crate::statement::millis;
+use crate::statement::{READ_US, millis};
 
 /// The longest summary that is read, in bytes of its text. Ours have 500 bytes to some kilobytes.
 const LONGEST_SUMMARY: usize = 256 * 1024;
@@ -55,6 +55,8 @@ pub struct RunRow {
     pub fingerprint: String,
     /// The success rate below which clients get an alert, where the campaign has its own.
     pub alert_threshold: Option<f64>,
+    /// When it was read, by the database's clock in Unix microseconds: services whose clocks differ agree on which state is newer.
+    pub read_us: u64,
 }
 
 /// What a reader knows of a run, to find out whether it has changed.
@@ -84,7 +86,7 @@ pub(crate) fn run_columns() -> String {
     format!(
         "r.id, r.campaign_id, r.status::text, {}, {}, \
          CASE WHEN octet_length(r.summary::text) <= {LONGEST_SUMMARY} THEN r.summary END, {FINGERPRINT}, \
-         left(c.params ->> 'alert_threshold', {LONGEST_PARAMETER})",
+         left(c.params ->> 'alert_threshold', {LONGEST_PARAMETER}), {READ_US}",
         millis("r.started_at"),
         millis("r.ended_at"),
     )
@@ -102,6 +104,7 @@ pub(crate) fn read_run(row: &Row) -> Option<RunRow> {
         summary: summary.as_ref().and_then(Summary::read),
         fingerprint: row.get(6),
         alert_threshold: read_params(None, row.get(7)).alert_threshold,
+        read_us: u64::try_from(row.get::<_, i64>(8)).unwrap_or(0),
     })
 }
 

@@ -177,7 +177,7 @@ impl Database {
                     Some(run) => changes.changed.push(run),
                     None => changes.unreadable += 1,
                 },
-                _ => changes.gone.push(RunId(row.get(8))),
+                _ => changes.gone.push(RunId(row.get(9))),
             }
         }
         Ok(changes)

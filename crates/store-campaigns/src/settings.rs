@@ -35,6 +35,8 @@ pub struct DatabaseSettings {
     pub compute_timeout: Duration,
     /// For how long a claim is held without a sign of life.
     pub lease: Duration,
+    /// How often a turn that failed is tried again before it is a dead letter.
+    pub retries: u32,
     /// How many job rows a campaign gets.
     pub job_rows: JobRows,
     /// Where the tip stands in `executions.result`.
@@ -56,6 +58,7 @@ impl DatabaseSettings {
             lock_timeout: Duration::from_secs(1),
             compute_timeout: Duration::from_secs(60),
             lease: Duration::from_secs(90),
+            retries: 3,
             job_rows: JobRows::Once,
             tip_path: vec!["tip_lamports".to_owned()],
             fee_path: vec!["fee_lamports".to_owned()],

@@ -3,6 +3,9 @@
 /// The clock of the database in Unix milliseconds, the same for all replicas.
 pub(crate) const NOW_MS: &str = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 
+/// The moment at which a statement came, by the clock of the database in Unix microseconds: what it reads is as old as that or newer.
+pub(crate) const READ_US: &str = "(extract(epoch FROM statement_timestamp()) * 1000000)::bigint";
+
 /// Which rows of `jobs` are ours.
 pub(crate) const IS_OURS: &str = "queue = 'status' AND type = 'aggregate-status'";
 

@@ -166,6 +166,7 @@ async fn the_figures_of_random_runs_are_those_of_a_count_row_by_row() {
     let world = World::with(tables, RoleRights::Service).await;
     let fee_path = vec!["cost".to_owned(), "fee".to_owned()];
     let database = world.database_with(|settings| settings.fee_path = fee_path).await;
+    let mut all = Vec::new();
     for round in 0..40 {
         // Several runs, so that rows of others would be seen.
         let (campaign, run) = world.running().await;
@@ -175,7 +176,34 @@ async fn the_figures_of_random_runs_are_those_of_a_count_row_by_row() {
         assert_eq!(computed.metrics, metrics, "seed {seed}, round {round}");
         assert_eq!(computed.tally.unreadable, odd, "seed {seed}, round {round}");
         assert_eq!(computed.campaign, campaign);
+        all.push(computed);
     }
+    // The same for all of them in one statement; one that is gone has none.
+    let mut runs: Vec<RunId> = all.iter().map(|computed| computed.run).collect();
+    runs.push(RunId(uuid::Uuid::from_u128(1)));
+    let mut several = database.compute_small(&runs).await.unwrap();
+    let took = several[0].took;
+    several.sort_by_key(|computed| runs.iter().position(|run| *run == computed.run));
+    all.iter_mut().for_each(|computed| computed.took = took);
+    assert_eq!(several, all, "seed {seed}");
+}
+
+#[tokio::test]
+async fn a_large_run_is_not_counted_among_small_ones() {
+    let world = World::new().await;
+    let (database, (_, small), (_, large)) =
+        (world.database().await, world.running().await, world.running().await);
+    world
+        .sql(&format!(
+            "INSERT INTO jobs (run_id, queue, type, status) SELECT '{large}', 'buy', 'swap', 'queued' \
+             FROM generate_series(1, 2001); \
+             INSERT INTO jobs (run_id, queue, type, status) SELECT '{small}', 'buy', 'swap', 'queued' \
+             FROM generate_series(1, 2000)"
+        ))
+        .await;
+    let counted = database.compute_small(&[small, large]).await.unwrap();
+    assert_eq!(counted.iter().map(|computed| computed.run).collect::<Vec<_>>(), [small]);
+    assert_eq!(counted[0].metrics.queued_jobs, 2000);
 }
 
 #[tokio::test]

@@ -126,6 +126,18 @@ async fn a_summary_of_any_size_is_notified_by_its_id_alone() {
 }
 
 #[tokio::test]
+async fn a_caller_with_little_patience_connects_as_well() {
+    let harmed = Harmed::new().await;
+    let mut listener = Listener::new(Database::new(DatabaseSettings::new(harmed.url())).unwrap());
+    let connected = async || {
+        // Less than a connection takes: each call goes away before its end.
+        let heard = timeout(Duration::from_micros(200), listener.next()).await;
+        heard == Ok(Heard::Connected)
+    };
+    wait_until("it is connected", LONG, connected).await;
+}
+
+#[tokio::test]
 async fn a_connection_that_is_silently_dead_is_noticed_within_seconds() {
     let harmed = Harmed::new().await;
     let (_, run) = harmed.world.running().await;

@@ -6,9 +6,10 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use store_campaigns::{DatabaseErrorKind, LOCK_TIMEOUT, MigrationKind};
+use domain::campaigns::RunId;
+use store_campaigns::{Database, DatabaseErrorKind, DatabaseSettings, LOCK_TIMEOUT, MigrationKind};
 use support::{World, server};
-use testkit::{Indexes, RoleRights, UserTables, wait_until};
+use testkit::{Indexes, Postgres, RoleRights, UserTables, wait_until};
 
 /// Every object of the database that is no part of PostgreSQL, with its definition.
 const CATALOGUE: &str = "SELECT string_agg(line, E'\\n' ORDER BY line) FROM (\
@@ -137,6 +138,33 @@ async fn a_role_without_rights_on_our_schema_writes_as_before() {
     assert_eq!(refused.code(), Some(&tokio_postgres::error::SqlState::INSUFFICIENT_PRIVILEGE));
     // The inserted row; the new and the old row of the update.
     assert_eq!(world.one::<i64>("SELECT count(*) FROM state_tracker.job_changes").await, 3);
+}
+
+#[tokio::test]
+async fn a_two_phase_commit_of_users_is_not_refused_where_the_server_allows_it() {
+    let server = Postgres::builder().setting("max_prepared_transactions", "10").start().await.unwrap();
+    server.create_database("app", UserTables::default()).await.unwrap();
+    let owner = Database::new(DatabaseSettings::new(server.admin_url("app"))).unwrap();
+    owner.migrate(None).await.unwrap();
+    let state = owner.migration().await.unwrap();
+    assert_eq!(state.kind, MigrationKind::Applied);
+    assert!(!state.notifies() && !state.may_notify && state.counts(), "{state:?}");
+    let run = "00000000-0000-4000-8000-000000000001";
+    let prepared = format!(
+        "BEGIN; INSERT INTO campaigns (id, user_id, name, status) VALUES (gen_random_uuid(), gen_random_uuid(), 'a', 'active'); \
+         INSERT INTO campaign_runs (id, campaign_id) SELECT '{run}', id FROM campaigns; \
+         INSERT INTO jobs (run_id, queue, type) VALUES ('{run}', 'buy', 'swap'); \
+         UPDATE campaign_runs SET summary = '{{}}'; PREPARE TRANSACTION 'a'"
+    );
+    server.execute("app", &prepared).await.unwrap();
+    server.execute("app", "COMMIT PREPARED 'a'").await.unwrap();
+    let run = RunId(run.parse().unwrap());
+    owner.recount(run).await.unwrap();
+    assert_eq!(owner.counted(run).await.unwrap().unwrap().tally.queues["buy"].total(), 1);
+
+    server.execute("app", "ALTER DATABASE app SET state_tracker.notify = 'on'").await.unwrap();
+    let owner = Database::new(DatabaseSettings::new(server.admin_url("app"))).unwrap();
+    assert!(owner.migration().await.unwrap().notifies());
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use http_client::Trust;
-use store_campaigns::{Database, DatabaseErrorKind, DatabaseSettings, SummaryWrite};
+use store_campaigns::{Database, DatabaseErrorKind, DatabaseSettings, History, SummaryWrite};
 use support::{AT_ONCE, LONG, World, nobody, turn, wanted};
 use testkit::{Authority, PgBouncer, PoolMode, Postgres, RoleRights, UserTables, wait_until};
 
@@ -31,14 +31,15 @@ async fn a_restarted_server_is_used_again_and_a_claim_outlives_it() {
     let claim = turn(&database, campaign, run).await;
     let computed = database.compute(run).await.unwrap();
     server.kill_hard().unwrap();
-    let error = database.finish(&claim, computed.as_ref()).await.unwrap_err();
+    let error = database.finish(&claim, computed.as_ref(), History::Absent).await.unwrap_err();
     assert!(error.kind.is_outage(), "{error}");
     assert_eq!(kind_of(&database).await, DatabaseErrorKind::Away);
     server.restart().await.unwrap();
     // Connections of before are found dead one by one.
-    let finished =
-        wait_until("the turn ends", LONG, async || database.finish(&claim, computed.as_ref()).await.ok())
-            .await;
+    let finished = wait_until("the turn ends", LONG, async || {
+        database.finish(&claim, computed.as_ref(), History::Absent).await.ok()
+    })
+    .await;
     assert!(finished.is_held && matches!(finished.summary, SummaryWrite::Written { .. }), "{finished:?}");
 }
 
@@ -205,7 +206,7 @@ async fn everything_works_behind_a_pgbouncer_of_either_mode() {
             let work = async || {
                 let claim = turn(&database, campaign, run).await;
                 let computed = database.compute(run).await.unwrap();
-                database.finish(&claim, computed.as_ref()).await.unwrap()
+                database.finish(&claim, computed.as_ref(), History::Absent).await.unwrap()
             };
             let finished = work().await;
             assert!(matches!(finished.summary, SummaryWrite::Written { .. }), "{mode:?}: {finished:?}");

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use domain::campaigns::{RunId, Summary};
 use serde_json::{Value, json};
-use store_campaigns::{Claim, Computed, Database, DatabaseErrorKind, SummaryWrite};
+use store_campaigns::{Claim, Computed, Database, DatabaseErrorKind, History, SummaryWrite};
 use support::{AT_ONCE, World, turn, wanted};
 use testkit::{RoleRights, UserTables};
 
@@ -20,7 +20,7 @@ async fn count(database: &Database, world: &World, run: RunId) -> SummaryWrite {
     world.end_breaks().await;
     let claim = turn(database, campaign, run).await;
     let computed = database.compute(run).await.unwrap();
-    let finished = database.finish(&claim, computed.as_ref()).await.unwrap();
+    let finished = database.finish(&claim, computed.as_ref(), History::Absent).await.unwrap();
     assert!(finished.is_held);
     finished.summary
 }
@@ -73,7 +73,7 @@ async fn writers_at_the_same_moment_never_give_one_version_to_different_figures(
     let write = async |number: usize, claim: &Claim| {
         let mut computed: Computed = base.clone();
         computed.metrics.total_jobs = number as u64;
-        let finished = database.finish(claim, Some(&computed)).await.unwrap();
+        let finished = database.finish(claim, Some(&computed), History::Absent).await.unwrap();
         (number, version_of(&finished.summary))
     };
     let all = claims.iter().enumerate().map(|(number, claim)| write(number + 1, claim));
@@ -155,7 +155,7 @@ async fn a_run_that_a_user_holds_locked_delays_its_summary_and_nothing_else() {
     let claim = turn(&database, campaign, run).await;
     let computed = database.compute(run).await.unwrap();
     world.sql("BEGIN; SELECT FROM campaign_runs FOR UPDATE").await;
-    let finished = database.finish(&claim, computed.as_ref()).await.unwrap();
+    let finished = database.finish(&claim, computed.as_ref(), History::Absent).await.unwrap();
     assert!(finished.is_held);
     let SummaryWrite::Failed(error) = finished.summary else { panic!("it was written") };
     assert_eq!(error.kind, DatabaseErrorKind::Slow);
@@ -189,7 +189,7 @@ async fn a_policy_that_hides_the_run_from_changes_is_reported() {
     let (campaign, run) = world.running().await;
     let claim = turn(&database, campaign, run).await;
     let computed = database.compute(run).await.unwrap();
-    let finished = database.finish(&claim, computed.as_ref()).await.unwrap();
+    let finished = database.finish(&claim, computed.as_ref(), History::Absent).await.unwrap();
     let SummaryWrite::Failed(error) = finished.summary else { panic!("{:?}", finished.summary) };
     assert_eq!((finished.is_held, error.kind), (true, DatabaseErrorKind::Hidden));
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use domain::campaigns::{JobId, MOST_DEAD};
 use serde_json::json;
-use store_campaigns::{Claim, Failed, JobFailure, SummaryWrite};
+use store_campaigns::{Claim, Failed, History, JobFailure, SummaryWrite};
 use support::{AT_ONCE, World, turn, wanted};
 
 fn failure(message: &str) -> JobFailure {
@@ -21,9 +21,9 @@ async fn a_campaign_has_one_row_that_is_used_again_by_its_next_run() {
     let world = World::new().await;
     let (database, (campaign, run)) = (world.database().await, world.running().await);
     let first = turn(&database, campaign, run).await;
-    database.finish(&first, None).await.unwrap();
+    database.finish(&first, None, History::Absent).await.unwrap();
     let second = turn(&database, campaign, run).await;
-    database.finish(&second, None).await.unwrap();
+    database.finish(&second, None, History::Absent).await.unwrap();
     world.sql("UPDATE campaign_runs SET status = 'completed'").await;
     let next = world.run_of(campaign, "running").await;
     let third = turn(&database, campaign, next).await;
@@ -45,7 +45,7 @@ async fn two_running_runs_of_a_campaign_take_turns_beside_each_other() {
     let runs: BTreeSet<_> = claims.iter().map(|claim| claim.run).collect();
     assert_eq!(runs, BTreeSet::from([run, other]));
     for claim in &claims {
-        assert!(database.finish(claim, None).await.unwrap().is_held);
+        assert!(database.finish(claim, None, History::Absent).await.unwrap().is_held);
     }
     assert_eq!(database.enqueue(&turns).await.unwrap().queued.len(), 2);
     assert_eq!(world.status_rows().await, 2);
@@ -61,11 +61,11 @@ async fn a_turn_that_is_open_or_recent_is_not_planned_again() {
         assert_eq!(plan(0).await.open, 1, "it is queued");
         let claim = database.claim(1).await.unwrap().claims.remove(0);
         assert_eq!(plan(0).await.open, 1, "it is in work");
-        database.finish(&claim, None).await.unwrap();
+        database.finish(&claim, None, History::Absent).await.unwrap();
         assert_eq!(plan(600_000).await.recent, 1, "80 % of the interval have not passed");
         assert_eq!(plan(0).await.queued.len(), 1);
         let claim = database.claim(1).await.unwrap().claims.remove(0);
-        database.finish(&claim, None).await.unwrap();
+        database.finish(&claim, None, History::Absent).await.unwrap();
         world.sql("UPDATE jobs SET payload = payload || '{\"tookMs\": 100000}'").await;
         assert_eq!(plan(0).await.recent, 1, "it pauses for nine times the length of its computation");
     }
@@ -130,15 +130,15 @@ async fn a_crash_between_claim_and_finish_leads_to_another_claim_and_to_one_writ
     let fresh = database.compute(run).await.unwrap().unwrap();
 
     // The first worker was slow, not dead.
-    let late = database.finish(&lost, Some(&stale)).await.unwrap();
+    let late = database.finish(&lost, Some(&stale), History::Absent).await.unwrap();
     assert!(!late.is_held && matches!(late.summary, SummaryWrite::Nothing), "{late:?}");
     assert!(!database.extend(&lost).await.unwrap() && !database.release(&lost).await.unwrap());
     assert_eq!(database.fail(&lost, &failure("late")).await.unwrap(), Failed::Lost);
     assert_eq!(world.summary(run).await, None);
 
-    let done = database.finish(&taken, Some(&fresh)).await.unwrap();
+    let done = database.finish(&taken, Some(&fresh), History::Absent).await.unwrap();
     assert!(done.is_held && matches!(done.summary, SummaryWrite::Written { .. }), "{done:?}");
-    assert!(!database.finish(&taken, Some(&fresh)).await.unwrap().is_held, "once is enough");
+    assert!(!database.finish(&taken, Some(&fresh), History::Absent).await.unwrap().is_held, "once is enough");
     assert_eq!(world.summary(run).await.unwrap()["totalJobs"], json!(1));
 }
 
@@ -209,7 +209,7 @@ async fn after_its_retries_a_turn_is_a_dead_letter_with_the_contracts_fields() {
     // The next turn has another row: the letter stays until it is replayed or dropped.
     let next = turn(&database, campaign, run).await;
     assert_ne!(next.job, job);
-    database.finish(&next, None).await.unwrap();
+    database.finish(&next, None, History::Absent).await.unwrap();
     assert!(database.replay_dead_letter(job).await.unwrap());
     assert!(!database.replay_dead_letter(job).await.unwrap(), "it is none any more");
     let again = database.claim(1).await.unwrap().claims.remove(0);
@@ -218,6 +218,27 @@ async fn after_its_retries_a_turn_is_a_dead_letter_with_the_contracts_fields() {
     assert!(database.drop_dead_letter(job).await.unwrap());
     assert!(!database.drop_dead_letter(job).await.unwrap());
     assert_eq!(database.dead_letter(job).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_turn_is_tried_again_as_often_as_is_set() {
+    let world = World::new().await;
+    for retries in [0, 1, 5] {
+        let database = world.database_with(|settings| settings.retries = retries).await;
+        let (campaign, run) = world.running().await;
+        let job = kill(&world, &database, turn(&database, campaign, run).await).await;
+        let letter = database.dead_letter(job).await.unwrap().unwrap();
+        assert_eq!((letter.attempts, &letter.letter["attempts"]), (retries + 1, &json!(retries + 1)));
+        // One that ends each of its workers without a word has as many attempts.
+        let (campaign, run) = world.running().await;
+        let job = turn(&database, campaign, run).await.job;
+        for _ in 0..retries {
+            world.end_leases().await;
+            assert_eq!(database.claim(1).await.unwrap().claims.len(), 1);
+        }
+        world.end_leases().await;
+        assert_eq!(database.claim(1).await.unwrap().exhausted, [job]);
+    }
 }
 
 #[tokio::test]
@@ -269,7 +290,7 @@ async fn each_turn_may_have_a_row_of_its_own_that_is_pruned_after_its_retention(
     let (database, (campaign, run)) = (world.each().await, world.running().await);
     for _ in 0..3 {
         let claim = turn(&database, campaign, run).await;
-        database.finish(&claim, None).await.unwrap();
+        database.finish(&claim, None, History::Absent).await.unwrap();
     }
     kill(&world, &database, turn(&database, campaign, run).await).await;
     assert_eq!(world.status_rows().await, 4);
@@ -297,7 +318,7 @@ async fn rows_that_the_original_queued_and_lost_are_taken_up() {
     assert_eq!(claims.len(), 2, "the third is in work elsewhere");
     assert!(claims.iter().all(|claim| claim.run == run && claim.campaign == campaign));
     for claim in &claims {
-        assert!(database.finish(claim, None).await.unwrap().is_held);
+        assert!(database.finish(claim, None, History::Absent).await.unwrap().is_held);
     }
 }
 
@@ -310,6 +331,23 @@ async fn a_run_that_was_deleted_fails_no_other_run() {
     let turns = [wanted(gone_campaign, gone, AT_ONCE), wanted(campaign, run, AT_ONCE)];
     let enqueued = database.enqueue(&turns).await.unwrap();
     assert_eq!(enqueued.queued.iter().map(|(_, run)| *run).collect::<Vec<_>>(), [run]);
+}
+
+#[tokio::test]
+async fn rows_whose_run_is_gone_hold_up_no_others() {
+    let world = World::new().await;
+    let (database, (campaign, run)) = (world.database().await, world.running().await);
+    world
+        .sql(
+            "ALTER TABLE jobs DROP CONSTRAINT jobs_run_id_fkey; \
+             INSERT INTO jobs (run_id, queue, type, status, payload, created_at) \
+             SELECT gen_random_uuid(), 'status', 'aggregate-status', 'queued', '{}', now() - interval '1 hour' \
+             FROM generate_series(1, 10)",
+        )
+        .await;
+    database.enqueue(&[wanted(campaign, run, AT_ONCE)]).await.unwrap();
+    let claims = database.claim(4).await.unwrap().claims;
+    assert_eq!(claims.iter().map(|claim| claim.run).collect::<Vec<_>>(), [run]);
 }
 
 #[tokio::test]
@@ -333,7 +371,7 @@ async fn calls_can_be_made_from_tasks() {
         database.enqueue(&[wanted(campaign, run, AT_ONCE)]).await?;
         let claims = database.claim(1).await?.claims;
         let computed = database.compute(run).await?;
-        database.finish(&claims[0], computed.as_ref()).await?;
+        database.finish(&claims[0], computed.as_ref(), History::Absent).await?;
         database.prune(Duration::ZERO, Duration::ZERO).await
     };
     assert_eq!(tokio::spawn(work).await.unwrap().unwrap(), 1);

@@ -31,6 +31,7 @@
 //! | [`wait`] | waiting for a condition in a test |
 //! | [`collector`] | the submissions that collectors write for a block |
 //! | [`peers`] | senders of pictures of connected peers, with the truth of what they sent, and how they misbehave |
+//! | [`campaigns`] | a small world of campaigns in PostgreSQL, with the truth of its rows |
 //! | [`world`] | a chain with random events, and the submissions at its blocks |
 //!
 //! Only [`contents`], [`fuzz`], [`wait`] and [`world`] panic; everything else returns errors, since the demo uses it too.
@@ -41,6 +42,7 @@ pub mod anvil;
 #[cfg(feature = "certificates")]
 pub mod authority;
 pub mod browser;
+pub mod campaigns;
 pub mod cluster;
 pub mod collector;
 pub mod contents;

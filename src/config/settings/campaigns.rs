@@ -40,8 +40,13 @@ section! {
         workers: usize = integer(5, "a number of workers", 1..=100),
         /// Whether a campaign has one row of status jobs, which is used again, or each job a row of its own, as in the original.
         job_rows: String = choice("one", &["one", "each"]),
+        /// How often a status job that failed is tried again before it is a dead letter.
+        job_retries: u32 = integer(3, "a number of retries", 0..=20),
         /// How long finished rows of status jobs are kept.
         status_jobs_retention: Duration = duration("1d", MINUTE..=YEAR),
+        /// With the migration: how long the summaries of runs are kept for `GET /campaigns/ID/history`. A campaign that changes all the time
+        /// has 6 MB a day.
+        history_retention: Duration = duration("7d", HOUR..=YEAR),
         /// Below this percentage of succeeded jobs, of those that succeeded or failed, a run has an alert, unless its campaign's
         /// params.alert_threshold says otherwise; 0 for none. Another one may follow once the rate was 2 points above it.
         alert_below_percent: u32 = integer(0, "a percentage", 0..=100),
@@ -74,7 +79,7 @@ section! {
         issuer: String = text("", ANY),
         /// The audience that tokens must name; empty for any.
         audience: String = text("", ANY),
-        /// Token for `POST /campaigns/ID/broadcast`; empty for no such endpoint.
+        /// Token for `POST /campaigns/ID/broadcast`, and for `GET /campaigns/ID/history` of every campaign; empty for none.
         service_token: Secret = text("", ANY).secret(),
         /// How many clients may be connected.
         clients: usize = integer(10_000, "a number of clients", 1..=1_000_000),

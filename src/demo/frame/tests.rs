@@ -110,6 +110,7 @@ impl Worst {
             nodes: "one of the two nodes lies now and then (seed 987654): 4711 lies, now it reports an old block as the newest",
             relayer: "the relayer has taken 41 calls; 12 of 60 attempts failed",
             peers: "20 miners, 5 connections, measured 1.98 PH/s, stale proxy-c liar",
+            campaigns: "4 running runs, 4711 jobs, 97 % succeeded, statuses 98765, alerts 41   http://127.0.0.1:65535/",
             markets: MARKETS.map(market).into(),
             actors: &self.actors,
             findings: self.findings.iter().map(String::as_str).collect(),
@@ -152,7 +153,7 @@ fn a_terminal_of_80_by_24_shows_the_totals_without_a_wrapped_line() {
 
 #[test]
 fn a_terminal_of_200_by_60_shows_everything() {
-    let worst = Worst::new(18);
+    let worst = Worst::new(17);
     let lines = fitted(&worst.view(), 200, 59);
     assert_fits(&lines, 200, 59);
     assert_eq!(lines.len(), rows(&worst.view(), true).len());
@@ -165,6 +166,7 @@ fn a_terminal_of_200_by_60_shows_everything() {
         "pruner",
         "peers                    20 miners, 5 connections",
         "senders 127.0.0.1:65535",
+        "campaigns                4 running runs, 4711 jobs",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }

@@ -8,8 +8,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::TcpStream,
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     process::Command,
     sync::Semaphore,
     task::JoinSet,
@@ -23,6 +22,7 @@ use crate::{
         world::{campaign, token},
     },
     server::{Kind, Server, micros},
+    wire::{frame, join, next},
 };
 
 /// What was measured.
@@ -114,67 +114,16 @@ async fn wait(joined: &Semaphore, count: usize) {
 
 /// A bare client: it joins, notes how old each event is, and answers pings.
 async fn client(port: u16, room: usize, joined: Arc<Semaphore>, latencies: Arc<Mutex<Vec<u64>>>) {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    stream.set_nodelay(true).unwrap();
-    let request = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\
-         Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    stream.write_all(request.as_bytes()).await.unwrap();
     let mut bytes = Vec::with_capacity(4_096);
-    until(&mut stream, &mut bytes, "maxPayload").await;
-    let connect = format!(r#"40/campaigns,{{"token":"{}"}}"#, token("anna"));
-    stream.write_all(&frame(connect.as_bytes())).await.unwrap();
-    until(&mut stream, &mut bytes, "40/campaigns,{").await;
-    let join = format!(r#"42/campaigns,1["join_campaign",{{"campaignId":"{}"}}]"#, campaign(room as u128));
-    stream.write_all(&frame(join.as_bytes())).await.unwrap();
-    until(&mut stream, &mut bytes, "Successfully joined").await;
+    let mut stream = join(port, &token("anna"), &campaign(room as u128).to_string(), &mut bytes).await;
     joined.add_permits(1);
-    loop {
-        while let Some((start, end)) = next_frame(&bytes) {
-            let text = &bytes[start..end];
-            if text == b"2" {
-                stream.write_all(&frame(b"3")).await.unwrap();
-            } else if let Some(at) = sent_at(text) {
-                latencies.lock().unwrap().push(micros().saturating_sub(at));
-            }
-            bytes.drain(..end);
-        }
-        if stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
-            return;
+    while let Some(text) = next(&mut stream, &mut bytes).await {
+        if text == b"2" {
+            stream.write_all(&frame(b"3")).await.unwrap();
+        } else if let Some(at) = sent_at(&text) {
+            latencies.lock().unwrap().push(micros().saturating_sub(at));
         }
     }
-}
-
-async fn until(stream: &mut TcpStream, bytes: &mut Vec<u8>, text: &str) {
-    bytes.clear();
-    while !bytes.windows(text.len()).any(|window| window == text.as_bytes()) {
-        assert!(stream.read_buf(bytes).await.unwrap() > 0, "{}", String::from_utf8_lossy(bytes));
-    }
-    bytes.clear();
-}
-
-/// A frame of a client with a mask of zeros.
-fn frame(text: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0x81];
-    match text.len() {
-        short @ ..126 => frame.push(0x80 | short as u8),
-        medium => {
-            frame.push(0x80 | 126);
-            frame.extend((medium as u16).to_be_bytes());
-        }
-    }
-    frame.extend([0; 4]);
-    frame.extend(text);
-    frame
-}
-
-/// Where the text of the first frame is, if it is whole.
-fn next_frame(bytes: &[u8]) -> Option<(usize, usize)> {
-    let (start, length) = match *bytes.get(1)? {
-        short @ ..126 => (2, usize::from(short)),
-        126 => (4, usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?]))),
-        _ => panic!("no such large frame is expected"),
-    };
-    (bytes.len() >= start + length).then_some((start, start + length))
 }
 
 /// When an event was appended.

@@ -10,6 +10,7 @@ mod common;
 
 mod load;
 mod server;
+mod wire;
 
 use std::{env, process::ExitCode, time::Duration};
 

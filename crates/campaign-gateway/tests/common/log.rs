@@ -12,17 +12,44 @@ use std::{
 use campaign_gateway::{
     CampaignId, Campaigns, Event, EventId, EventKind, EventLog, Page, SavedSession, Since, SourceError,
 };
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// A log and the campaigns. Clones share it.
 #[derive(Clone)]
-pub struct Memory(Arc<Inner>);
+pub struct Memory(Arc<Inner>, Arc<Mutex<Option<Held>>>);
 
 struct Inner {
     state: Mutex<State>,
     appended: watch::Sender<EventId>,
     is_away: AtomicBool,
     questions: AtomicU64,
+}
+
+/// A question of this name that is let through so often, and then waits.
+struct Held {
+    name: &'static str,
+    after: usize,
+    fails: bool,
+    reached: oneshot::Sender<()>,
+    open: oneshot::Receiver<()>,
+}
+
+/// A question that will wait: until when it came, and what lets it go on.
+pub struct Gate {
+    reached: Option<oneshot::Receiver<()>>,
+    open: oneshot::Sender<()>,
+}
+
+impl Gate {
+    /// Waits until the question has come.
+    pub async fn reached(&mut self) {
+        self.reached.take().unwrap().await.unwrap();
+    }
+
+    /// Lets it go on.
+    pub fn open(self) {
+        self.open.send(()).unwrap();
+    }
 }
 
 #[derive(Default)]
@@ -38,12 +65,13 @@ struct State {
 
 impl Default for Memory {
     fn default() -> Self {
-        Self(Arc::new(Inner {
+        let inner = Inner {
             state: Mutex::default(),
             appended: watch::Sender::new(0),
             is_away: AtomicBool::new(false),
             questions: AtomicU64::new(0),
-        }))
+        };
+        Self(Arc::new(inner), Arc::default())
     }
 }
 
@@ -59,6 +87,36 @@ impl Memory {
             true => Err("the log is away".into()),
             false => Ok(self.lock()),
         }
+    }
+
+    /// The same log, as another replica sees it, whose questions can be held by themselves.
+    pub fn of_a_replica(&self) -> Self {
+        Self(self.0.clone(), Arc::default())
+    }
+
+    /// Lets the next question of this name wait, after so many others of it; `fails` is how it goes on.
+    pub fn hold(&self, name: &'static str, after: usize, fails: bool) -> Gate {
+        let ((reached, waits), (open, opened)) = (oneshot::channel(), oneshot::channel());
+        *self.1.lock().unwrap() = Some(Held { name, after, fails, reached, open: opened });
+        Gate { reached: Some(waits), open }
+    }
+
+    async fn pass(&self, name: &str) -> Result<(), SourceError> {
+        let held = {
+            let mut place = self.1.lock().unwrap();
+            match place.as_mut().filter(|held| held.name == name) {
+                Some(held) if held.after > 0 => {
+                    held.after -= 1;
+                    None
+                }
+                Some(_) => place.take(),
+                None => None,
+            }
+        };
+        let Some(held) = held else { return Ok(()) };
+        let _ = held.reached.send(());
+        let _ = held.open.await;
+        if held.fails { Err("the log fails this once".into()) } else { Ok(()) }
     }
 
     pub fn own(&self, user: &str, campaign: CampaignId) {
@@ -124,6 +182,7 @@ impl Memory {
 
 impl Campaigns for Memory {
     async fn owner_of(&self, campaign: CampaignId) -> Result<Option<String>, SourceError> {
+        self.pass("owner_of").await?;
         Ok(self.ask()?.owners.get(&campaign).cloned())
     }
 
@@ -146,6 +205,7 @@ impl EventLog for Memory {
     }
 
     async fn feed(&self, after: EventId, limit: usize, wait: Duration) -> Result<Page, SourceError> {
+        self.pass("feed").await?;
         let mut appended = self.0.appended.subscribe();
         let is_away = || self.0.is_away.load(Ordering::Relaxed);
         let _ = tokio::time::timeout(wait, appended.wait_for(|last| *last > after || is_away())).await;
@@ -161,6 +221,7 @@ impl EventLog for Memory {
         upto: EventId,
         limit: usize,
     ) -> Result<Page, SourceError> {
+        self.pass("between").await?;
         let state = self.ask()?;
         let fits = |event: &&Event| event.campaign == campaign && event.id > after && event.id <= upto;
         let events = state.events.iter().filter(fits).cloned().collect();

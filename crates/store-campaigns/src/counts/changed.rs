@@ -4,10 +4,11 @@ use domain::campaigns::{CampaignId, JobId, JobStatus, RunId, Timestamp};
 use serde_json::Value;
 use tokio_postgres::types::Type;
 
+use super::step::MOST_KEPT;
 use crate::database::Database;
 use crate::error::DatabaseError;
 use crate::operations::READ_CHANGES;
-use crate::statement::millis;
+use crate::statement::{READ_US, millis};
 
 /// The most changed jobs of one call.
 const MOST_JOBS: i64 = 1_000;
@@ -36,6 +37,8 @@ pub struct ChangedJob {
     pub error: Option<Value>,
     /// When it was changed last.
     pub updated_at: Timestamp,
+    /// When this was read, by the database's clock in Unix microseconds.
+    pub read_us: u64,
 }
 
 /// Changed jobs since a place.
@@ -70,21 +73,26 @@ impl Database {
             "SELECT c.place, j.id, r.id, r.campaign_id, j.status::text, left(coalesce(j.queue, ''), {LONGEST_NAME}), \
                left(coalesce(j.type, ''), {LONGEST_NAME}), coalesce(j.attempts, 0)::integer, \
                CASE WHEN octet_length(j.error::text) <= {LONGEST_ERROR} THEN j.error END, {updated}, \
-               (SELECT min(place) FROM state_tracker.changed_jobs) \
-             FROM (SELECT * FROM state_tracker.changed_jobs WHERE place > $1 ORDER BY place LIMIT $2) AS c \
+               newest.place, {READ_US} \
+             FROM (SELECT coalesce(max(place), 0) AS place FROM state_tracker.changed_jobs) AS newest \
+             LEFT JOIN (SELECT * FROM state_tracker.changed_jobs WHERE place > $1 ORDER BY place LIMIT $2) AS c ON true \
              LEFT JOIN jobs j ON j.id = c.job LEFT JOIN campaign_runs r ON r.id = j.run_id ORDER BY c.place",
             updated = millis("j.updated_at"),
         );
         let parameters: [crate::database::Parameter<'_>; 2] =
             [(&after, Type::INT8), (&MOST_JOBS, Type::INT8)];
         let rows = self.read(READ_CHANGES, &statement, &parameters).await?;
-        let first = rows.first().and_then(|row| row.get::<_, Option<i64>>(10));
+        let newest: i64 = rows.first().map_or(after, |row| row.get(10));
+        let places: Vec<i64> = rows.iter().filter_map(|row| row.get(0)).collect();
         let jobs: Vec<ChangedJob> = rows.iter().filter_map(read_job).collect();
+        // The places begin anew where the migration was undone and run again: then all of them are before the one that is known.
+        let is_new = newest < after;
         Ok(ChangedJobs {
-            next: rows.last().map_or(after, |row| row.get(0)),
-            has_more: rows.len() as i64 == MOST_JOBS,
-            is_truncated: first.is_some_and(|first| first > after.saturating_add(1)),
-            unreadable: (rows.len() - jobs.len()) as u64,
+            next: if is_new { newest } else { places.last().copied().unwrap_or(after) },
+            has_more: places.len() as i64 == MOST_JOBS,
+            // Judged by what is forgotten, since a sequence skips numbers: by transactions that were rolled back, in a crash.
+            is_truncated: is_new || after < newest.saturating_sub(MOST_KEPT),
+            unreadable: (places.len() - jobs.len()) as u64,
             jobs,
         })
     }
@@ -102,5 +110,6 @@ fn read_job(row: &tokio_postgres::Row) -> Option<ChangedJob> {
         attempts: row.get(7),
         error: row.get(8),
         updated_at: Timestamp(row.get::<_, Option<i64>>(9).unwrap_or(0)),
+        read_us: u64::try_from(row.get::<_, i64>(11)).unwrap_or(0),
     })
 }

@@ -13,7 +13,7 @@ const MOST_ROWS: i64 = 10_000;
 /// The most changed jobs that a step notes.
 const MOST_NOTED: i64 = 2_000;
 /// The changed jobs that are kept for readers.
-const MOST_KEPT: i64 = 10_000;
+pub(super) const MOST_KEPT: i64 = 10_000;
 
 /// What a step has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -27,7 +27,7 @@ pub use state::{DEAF_AFTER, ListenerState};
 
 use crate::connect::Dedicated;
 use crate::database::Database;
-use crate::error::DatabaseError;
+use crate::error::{DatabaseError, DatabaseErrorKind};
 use crate::operations::LISTEN;
 
 /// The channel of the migration's trigger.
@@ -53,7 +53,17 @@ pub struct Listener {
     state: watch::Sender<ListenerState>,
     attempts: Attempts,
     pause_until: Option<Instant>,
+    /// The attempt that is under way: it goes on where a caller goes away, else callers with little patience would never connect.
+    connecting: Option<JoinHandle<Result<(Pooling, Connection), DatabaseError>>>,
     connection: Option<Connection>,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(connecting) = &self.connecting {
+            connecting.abort();
+        }
+    }
 }
 
 /// A connection that listens.
@@ -92,7 +102,7 @@ impl Listener {
     pub fn new(database: Database) -> Self {
         let (state, _) = watch::channel(ListenerState::default());
         let attempts = Attempts::new(table::DATABASE_LISTENER);
-        Self { database, state, attempts, pause_until: None, connection: None }
+        Self { database, state, attempts, pause_until: None, connecting: None, connection: None }
     }
 
     /// What is known of it, while and after it changes.
@@ -160,7 +170,18 @@ impl Listener {
             sleep_until(until).await;
             self.pause_until = None;
         }
-        match connect(&self.database).await {
+        let database = &self.database;
+        let connecting = self.connecting.get_or_insert_with(|| {
+            let database = database.clone();
+            tokio::spawn(async move { connect(&database).await })
+        });
+        let connected = connecting.await;
+        self.connecting = None;
+        // The task ends early only with the runtime, or by a panic.
+        let connected = connected.unwrap_or_else(|error| {
+            Err(DatabaseError::new(LISTEN, self.database.object(), DatabaseErrorKind::Failed, error))
+        });
+        match connected {
             Ok((Pooling::Transactions, _)) => {
                 self.lost(
                     "a pooler gives each transaction another connection, so LISTEN has no effect: give the \

@@ -83,11 +83,15 @@ BEGIN
 END $$;
 
 -- The id alone: a payload over 8,000 bytes would be refused. A full queue, which a listener in a long transaction causes, refuses
--- the commit of every notifying transaction: then nothing is notified, and the reader's own interval finds the change.
+-- the commit of every notifying transaction: then nothing is notified, and the reader's own interval finds the change. Where the
+-- server allows prepared transactions, nothing is notified either, since a notifying transaction can't be prepared; an operator who
+-- knows that none of those changes a run sets `state_tracker.notify` to `on` for the database.
 CREATE OR REPLACE FUNCTION state_tracker.run_changed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
-    IF pg_catalog.pg_notification_queue_usage() OPERATOR(pg_catalog.<) 0.5::pg_catalog.float8 THEN
+    IF (pg_catalog.current_setting('max_prepared_transactions') OPERATOR(pg_catalog.=) '0'::pg_catalog.text
+            OR pg_catalog.current_setting('state_tracker.notify', true) OPERATOR(pg_catalog.=) 'on'::pg_catalog.text)
+        AND pg_catalog.pg_notification_queue_usage() OPERATOR(pg_catalog.<) 0.5::pg_catalog.float8 THEN
         PERFORM pg_catalog.pg_notify('state_tracker_runs', NEW.id::pg_catalog.text);
     END IF;
     RETURN NULL;

@@ -8,9 +8,10 @@ use crate::error::DatabaseError;
 use crate::operations::INSPECT_MIGRATION;
 
 /// How much of the migration is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MigrationKind {
     /// Nothing.
+    #[default]
     Absent,
     /// Some of it: it was interrupted, or another program removed or disabled parts.
     Partial,
@@ -23,7 +24,7 @@ pub enum MigrationKind {
 }
 
 /// What is there of the migration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MigrationState {
     /// How much of it is there.
     pub kind: MigrationKind,
@@ -31,6 +32,9 @@ pub struct MigrationState {
     pub missing: Vec<&'static str>,
     /// Whether this role may use our schema.
     pub is_usable: bool,
+    /// Whether changes of runs may be notified: not where the server allows prepared transactions, which a notification would
+    /// refuse, unless the database's setting `state_tracker.notify` is `on`.
+    pub may_notify: bool,
     /// Our indexes on the users' tables that are valid, with their schema.
     pub indexes: Vec<String>,
     /// Our indexes whose building failed. They are in nobody's way but cost writers time: the migration removes them.
@@ -42,13 +46,20 @@ impl MigrationState {
     /// Whether the run's notifications are there.
     #[must_use]
     pub fn notifies(&self) -> bool {
-        self.has("campaign_runs")
+        self.may_notify && self.has("campaign_runs")
     }
 
     /// Whether changes of jobs and executions are appended for the incremental counts.
     #[must_use]
     pub fn counts(&self) -> bool {
         self.is_usable && self.has("jobs") && self.has("executions")
+    }
+
+    /// Whether there is a history of summaries.
+    #[must_use]
+    pub fn keeps_summaries(&self) -> bool {
+        let is_known = matches!(self.kind, MigrationKind::Applied | MigrationKind::Partial);
+        self.is_usable && is_known && !self.missing.contains(&STEPS[0].name)
     }
 
     fn has(&self, table: &str) -> bool {
@@ -59,7 +70,8 @@ impl MigrationState {
     }
 }
 
-/// One row: whether the schema is there and may be used, our tables, our functions, our enabled triggers, our indexes.
+/// One row: whether the schema is there and may be used, our tables, our functions, our enabled triggers, our indexes, and whether
+/// `run_changed` notifies.
 const LOOK: &str = "SELECT n.oid IS NOT NULL, coalesce(has_schema_privilege(n.oid, 'USAGE'), false), \
      ARRAY(SELECT relname::text FROM pg_class WHERE relnamespace = n.oid AND relkind IN ('r', 'p', 'v', 'm', 'f') LIMIT 100), \
      ARRAY(SELECT proname::text FROM pg_proc WHERE pronamespace = n.oid LIMIT 100), \
@@ -71,7 +83,8 @@ const LOOK: &str = "SELECT n.oid IS NOT NULL, coalesce(has_schema_privilege(n.oi
        to_regclass('jobs'), to_regclass('executions')) LIMIT 100), \
      ARRAY(SELECT i.indexrelid::regclass::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid \
        WHERE c.relname LIKE $1 AND NOT i.indisvalid AND i.indrelid IN (to_regclass('campaigns'), \
-       to_regclass('campaign_runs'), to_regclass('jobs'), to_regclass('executions')) LIMIT 100) \
+       to_regclass('campaign_runs'), to_regclass('jobs'), to_regclass('executions')) LIMIT 100), \
+     current_setting('max_prepared_transactions') = '0' OR coalesce(current_setting('state_tracker.notify', true), '') = 'on' \
      FROM (SELECT) AS one LEFT JOIN pg_namespace n ON n.nspname = $2";
 
 impl Database {
@@ -88,6 +101,7 @@ impl Database {
             kind: MigrationKind::Absent,
             missing: Vec::new(),
             is_usable: false,
+            may_notify: true,
             indexes: Vec::new(),
             invalid_indexes: Vec::new(),
             missing_versions: STEPS.map(|step| step.version).to_vec(),
@@ -98,6 +112,7 @@ impl Database {
         state.is_usable = row.get(1);
         state.indexes = row.get(5);
         state.invalid_indexes = row.get(6);
+        state.may_notify = row.get(7);
         let is_ours = tables.contains("migration") && tables.contains("run_counts");
         if exists && !is_ours && !(tables.is_empty() && functions.is_empty()) {
             state.kind = MigrationKind::Foreign;

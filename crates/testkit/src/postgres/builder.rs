@@ -14,6 +14,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct PostgresBuilder {
     pub(super) tls: Option<Tls>,
     pub(super) start_timeout: Duration,
+    pub(super) shares_nothing: bool,
     settings: Vec<(String, String)>,
 }
 
@@ -29,7 +30,7 @@ impl Default for PostgresBuilder {
             ("log_min_messages", "warning"),
         ];
         let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        Self { tls: None, start_timeout: START_TIMEOUT, settings }
+        Self { tls: None, start_timeout: START_TIMEOUT, shares_nothing: false, settings }
     }
 }
 
@@ -48,6 +49,13 @@ impl PostgresBuilder {
     /// Everybody but the superuser must use TLS.
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
+        self
+    }
+
+    /// Makes the data directory by an `initdb` of its own, which takes over a second, and leaves no file behind. Without it the
+    /// first server of a machine leaves a data directory, which later ones copy.
+    pub fn shares_nothing(mut self) -> Self {
+        self.shares_nothing = true;
         self
     }
 

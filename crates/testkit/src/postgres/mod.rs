@@ -64,7 +64,11 @@ impl Postgres {
         let user = User::find()?;
         let dir = programs::directory("postgres-", user)?;
         let data = dir.path().join(DATA);
-        programs::new_data(&data, user)?;
+        if settings.shares_nothing {
+            initialise(dir.path(), &data, user, settings.start_timeout).await?;
+        } else {
+            programs::new_data(&data, user)?;
+        }
         let in_dir = |source| PostgresError::Directory { path: data.clone(), source };
         std::fs::write(data.join("pg_hba.conf"), settings.host_rules()).map_err(in_dir)?;
         if let Some(tls) = &settings.tls {
@@ -163,7 +167,7 @@ impl Postgres {
     /// # Errors
     /// When there is none.
     pub fn psql(&self, database: &str) -> Result<Command, PostgresError> {
-        let mut command = Command::new(programs::find("psql", "postgresql")?);
+        let mut command = Command::new(programs::find("psql", programs::PACKAGE)?);
         command.args([
             "--no-psqlrc",
             "--quiet",
@@ -290,7 +294,7 @@ impl Postgres {
         let in_dir = |source| PostgresError::Directory { path: self.dir.path().to_path_buf(), source };
         let output = std::fs::File::create(self.dir.path().join(OUTPUT_FILE)).map_err(in_dir)?;
         let errors = output.try_clone().map_err(in_dir)?;
-        let program = programs::find("postgres", "postgresql")?;
+        let program = programs::find("postgres", programs::PACKAGE)?;
         let mut command = self.user.command(&program);
         command.args(self.settings.arguments(&data, self.port)).current_dir(self.dir.path());
         command.stdout(Stdio::from(output)).stderr(Stdio::from(errors));
@@ -330,6 +334,28 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         // The children of a paused server would not hear that they shall end. An error means that there is no process.
         let _ = self.resume();
+    }
+}
+
+/// Makes a new data directory. It ends, and leaves no process, where it is no longer waited for.
+async fn initialise(dir: &Path, data: &Path, user: User, within: Duration) -> Result<(), PostgresError> {
+    let in_dir = |source| PostgresError::Directory { path: dir.to_path_buf(), source };
+    let log = dir.join(OUTPUT_FILE);
+    let output = std::fs::File::create(&log).map_err(in_dir)?;
+    let mut command = programs::initdb(dir, data, user)?;
+    command.stdout(Stdio::from(output.try_clone().map_err(in_dir)?)).stderr(Stdio::from(output));
+    let spawn_failed = |source| PostgresError::Spawn { program: "initdb".into(), source };
+    let mut process = OwnedProcess::spawn_that_cleans_up(&mut command, dir).map_err(spawn_failed)?;
+    let deadline = Instant::now() + within;
+    loop {
+        match process.exit_status().map_err(spawn_failed)? {
+            Some(status) if status.success() => return Ok(()),
+            None if Instant::now() < deadline => sleep(POLL).await,
+            ended => {
+                let status = ended.map_or(format!("not done after {within:?}"), |status| status.to_string());
+                return Err(PostgresError::Failed { program: "initdb", status, output: tail_of(&log) });
+            }
+        }
     }
 }
 

@@ -20,9 +20,21 @@ const DEBIAN: &str = "/usr/lib/postgresql";
 /// Where Debian has PgBouncer, which the `PATH` of users lacks.
 const SBIN: &str = "/usr/sbin";
 
+/// The package of PostgreSQL's programs.
+pub(crate) const PACKAGE: &str = "postgresql";
+
 /// The path of a program: in the folder that `POSTGRES_BIN` names, in Debian's folder of the newest version, or in `PATH`.
+/// Where a folder is named, PostgreSQL's programs are those in it and no others.
 pub(crate) fn find(program: &'static str, package: &'static str) -> Result<PathBuf, PostgresError> {
     let named = std::env::var_os("POSTGRES_BIN").map(PathBuf::from);
+    if let Some(folder) = named.as_ref().filter(|_| package == PACKAGE) {
+        let candidate = folder.join(program);
+        return if candidate.is_file() {
+            Ok(candidate)
+        } else {
+            Err(PostgresError::NotInstalled { program, package })
+        };
+    }
     let mut debian: Vec<(u32, PathBuf)> = std::fs::read_dir(DEBIAN)
         .into_iter()
         .flatten()
@@ -99,8 +111,21 @@ pub(crate) fn new_data(data: &Path, user: User) -> Result<(), PostgresError> {
     run("cp", user.command(Path::new("cp")).arg("-a").arg(template).arg(data))
 }
 
+/// The command that makes `data` a new data directory; it finds the password in a file in `dir`.
+pub(crate) fn initdb(dir: &Path, data: &Path, user: User) -> Result<Command, PostgresError> {
+    let program = find("initdb", PACKAGE)?;
+    let password = dir.join("password");
+    let failed = |source| PostgresError::Directory { path: password.clone(), source };
+    std::fs::write(&password, PASSWORD).and_then(|()| user.own(&password)).map_err(failed)?;
+    let mut initdb = user.command(&program);
+    initdb.current_dir(dir).arg("--pgdata").arg(data).arg("--pwfile").arg(&password);
+    initdb.args(["--username", SUPERUSER, "--auth", "scram-sha-256", "--encoding", "UTF8", "--no-locale"]);
+    initdb.arg("--no-sync");
+    Ok(initdb)
+}
+
 fn template(user: User) -> Result<PathBuf, PostgresError> {
-    let program = find("initdb", "postgresql")?;
+    let program = find("initdb", PACKAGE)?;
     let version = Command::new(&program).arg("--version").output();
     let version = version.map_err(|source| PostgresError::Spawn { program: program.clone(), source })?;
     let version: String = String::from_utf8_lossy(&version.stdout)
@@ -115,12 +140,8 @@ fn template(user: User) -> Result<PathBuf, PostgresError> {
     }
     let dir = directory("initdb-", user)?;
     let failed = |source| PostgresError::Directory { path: template.clone(), source };
-    let (new, password) = (dir.path().join("data"), dir.path().join("password"));
-    std::fs::write(&password, PASSWORD).and_then(|()| user.own(&password)).map_err(failed)?;
-    let mut initdb = user.command(&program);
-    initdb.current_dir(dir.path()).arg("--pgdata").arg(&new).arg("--pwfile").arg(&password);
-    initdb.args(["--username", SUPERUSER, "--auth", "scram-sha-256", "--encoding", "UTF8", "--no-locale"]);
-    run("initdb", initdb.arg("--no-sync"))?;
+    let new = dir.path().join("data");
+    run("initdb", &mut initdb(dir.path(), &new, user)?)?;
     match std::fs::rename(&new, &template) {
         // Another process was faster.
         Err(_) if template.join("PG_VERSION").is_file() && user.owns(&template) => Ok(template),

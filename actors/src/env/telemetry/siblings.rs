@@ -9,25 +9,6 @@ use std::collections::HashMap;
 /// Stands for all names of a kind.
 pub(super) const ALL: &str = "*";
 
-/// Which value of a gauge is told for many.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Worst {
-    /// Such as an age.
-    Largest,
-    /// Such as whether an actor runs.
-    Smallest,
-}
-
-impl Worst {
-    /// Whether the first value is worse.
-    pub(super) fn is_worse(self, value: f64, than: f64) -> bool {
-        match self {
-            Self::Largest => value > than,
-            Self::Smallest => value < than,
-        }
-    }
-}
-
 /// The kinds of these paths: `None` for a path that keeps its name, else the path with `*` for each name of which its
 /// parent has more than `limit`.
 pub(super) fn kinds<'a>(paths: impl Iterator<Item = &'a str> + Clone, limit: usize) -> Vec<Option<String>> {

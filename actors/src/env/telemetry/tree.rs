@@ -16,7 +16,7 @@ use super::{
     markets::Many,
     meter::Meter,
     metric::{Emit, Label, Metric, Observed, Values, flag},
-    siblings::{Worst, kinds},
+    siblings::kinds,
 };
 use crate::env::lock::lock;
 
@@ -78,25 +78,27 @@ pub(crate) static METRICS: &[Observed<TreeWatch>] = &[
     Observed {
         metric: Metric::gauge("state_tracker_actor_up", &[ACTOR], "0 or 1", "The actor runs (1) or not (0)."),
         read: |tree, emit| {
-            tree.worst(emit, Worst::Smallest, |actor| Some(flag(actor.state == State::Running)))
+            let up = |actor: &ActorHealth| flag(actor.state == State::Running) as f64;
+            // The worst is one that does not run.
+            tree.chosen(emit, |actor| Some(up(actor)), |actor| -up(actor));
         },
     },
     gauge(
         "state_tracker_actor_degraded",
         "0 or 1",
-        |tree, emit| tree.worst(emit, Worst::Largest, |actor| Some(flag(actor.degraded))),
+        |tree, emit| tree.largest(emit, |actor| Some(flag(actor.degraded) as f64)),
         "The actor exceeded its restart limit and is not healthy again (1), or it did not (0).",
     ),
     gauge(
         "state_tracker_actor_wedged",
         "0 or 1",
-        |tree, emit| tree.worst(emit, Worst::Largest, |actor| Some(flag(actor.wedged))),
+        |tree, emit| tree.largest(emit, |actor| Some(flag(actor.wedged) as f64)),
         "The actor does not yield its thread (1), or it does (0).",
     ),
     gauge(
         "state_tracker_actor_generation",
         "incarnations",
-        |tree, emit| tree.worst(emit, Worst::Largest, |actor| Some(actor.generation)),
+        |tree, emit| tree.largest(emit, |actor| Some(actor.generation as f64)),
         "The actor has had this many incarnations.",
     ),
     Observed {
@@ -154,7 +156,7 @@ pub(crate) static METRICS: &[Observed<TreeWatch>] = &[
     gauge(
         "state_tracker_mailbox_oldest_age_seconds",
         "seconds",
-        |tree, emit| tree.oldest(emit),
+        |tree, emit| tree.largest(emit, |actor| Some(seconds(actor.mailbox.as_ref()?.oldest_age_nanos))),
         "The oldest message that waits or is in flight has this age; 0 without one.",
     ),
     counter(
@@ -213,16 +215,9 @@ impl TreeWatch {
         watch
     }
 
-    /// Emits the value of each actor; of many, the worst one.
-    fn worst(&self, emit: Emit<'_>, worst: Worst, read: impl Fn(&ActorHealth) -> Option<u64>) {
-        let read = |actor: &ActorHealth| read(actor).map(|value| value as f64);
-        self.chosen(emit, read, |actor| read(actor).unwrap_or_default(), worst);
-    }
-
-    /// Emits how long the oldest message of each mailbox waits; of many, the longest.
-    fn oldest(&self, emit: Emit<'_>) {
-        let read = |actor: &ActorHealth| Some(seconds(actor.mailbox.as_ref()?.oldest_age_nanos));
-        self.chosen(emit, read, |actor| read(actor).unwrap_or_default(), Worst::Largest);
+    /// Emits the value of each actor that has one; of many of a kind, the largest.
+    fn largest(&self, emit: Emit<'_>, read: fn(&ActorHealth) -> Option<f64>) {
+        self.chosen(emit, read, |actor| read(actor).unwrap_or_default());
     }
 
     /// Emits a value of each mailbox; of many, that of the fullest one, so that depth and capacity are of the same.
@@ -231,16 +226,15 @@ impl TreeWatch {
             let stats = actor.mailbox.as_ref();
             stats.map_or(0.0, |stats| stats.waiting as f64 / stats.capacity.max(1) as f64)
         };
-        self.chosen(emit, |actor| actor.mailbox.as_ref().map(read), full, Worst::Largest);
+        self.chosen(emit, |actor| actor.mailbox.as_ref().map(read), full);
     }
 
-    /// Emits the value of each actor that has one; of many of a kind, that of the one whose rank is the worst.
+    /// Emits the value of each actor that has one; of many of a kind, that of the first whose rank is the highest.
     fn chosen(
         &self,
         emit: Emit<'_>,
         read: impl Fn(&ActorHealth) -> Option<f64>,
         rank: impl Fn(&ActorHealth) -> f64,
-        worst: Worst,
     ) {
         let records = lock(&self.records);
         for record in &records.single {
@@ -250,8 +244,7 @@ impl TreeWatch {
             let ranked = of_kind
                 .iter()
                 .filter_map(|record| Some((rank(&record.health), read(&record.health)?, record)));
-            let chosen =
-                ranked.reduce(|chosen, next| if worst.is_worse(next.0, chosen.0) { next } else { chosen });
+            let chosen = ranked.reduce(|chosen, next| if next.0 > chosen.0 { next } else { chosen });
             if let Some((_, value, record)) = chosen {
                 emit(value, &[record.actor()]);
             }

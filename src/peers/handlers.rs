@@ -112,11 +112,14 @@ async fn list(
     port: PeerPort,
     made: fn(&MadeLists) -> &Made,
     headers: HeaderMap,
-    list: fn(&lists::Held, &View<'_>, Now) -> Written,
+    list: fn(&lists::Held, &View<'_>, Now, usize) -> Written,
 ) -> Response {
     let all = port.made.clone();
     let (pictures, now) = (port.peers.pictures(), port.peers.now());
-    made(&all).answer(pictures, now, &headers, move |pictures| port.seen(pictures, now, list)).await
+    let make = move |pictures: &lists::Held, room| {
+        port.seen(pictures, now, |pictures, view, now| list(pictures, view, now, room))
+    };
+    made(&all).answer(pictures, now, &headers, make).await
 }
 
 /// `/api/miners`
@@ -125,7 +128,7 @@ pub(super) async fn miners(State(port): State<PeerPort>, headers: HeaderMap) -> 
         port,
         |made| &made.miners,
         headers,
-        |pictures, view, now| written(StatusCode::OK, &lists::miners(pictures, view, now)),
+        |pictures, view, now, room| written(StatusCode::OK, &lists::miners(pictures, view, now), room),
     )
     .await
 }
@@ -141,8 +144,8 @@ pub(super) async fn services(State(port): State<PeerPort>, headers: HeaderMap) -
         port,
         |made| &made.services,
         headers,
-        |pictures, view, now| {
-            written(status(pictures, List::Services), &lists::services(pictures, view, now))
+        |pictures, view, now, room| {
+            written(status(pictures, List::Services), &lists::services(pictures, view, now), room)
         },
     )
     .await
@@ -154,8 +157,8 @@ pub(super) async fn connections(State(port): State<PeerPort>, headers: HeaderMap
         port,
         |made| &made.connections,
         headers,
-        |pictures, view, now| {
-            written(status(pictures, List::Connections), &lists::connections(pictures, view, now))
+        |pictures, view, now, room| {
+            written(status(pictures, List::Connections), &lists::connections(pictures, view, now), room)
         },
     )
     .await

@@ -83,36 +83,38 @@ fn measured_beside(
     }
 }
 
-/// The miners of a picture, with whether each may have been measured by its id.
-fn miners_of<'a>(content: &'a Content, view: &View<'_>) -> Vec<(MinerEntry<'a>, bool)> {
-    let pushed = |entry| (entry, true);
+/// The miners of a picture, with whether each may have been measured by its id. They are passed on one by one: a list of all of them in
+/// between would take as much memory again.
+fn miners_of<'a>(
+    content: &'a Content,
+    view: View<'a>,
+) -> Box<dyn Iterator<Item = (MinerEntry<'a>, bool)> + 'a> {
     match content {
         Content::Pushed(message) => match &**message {
             Message::Proxy(status) => {
-                status.downstream_miners.iter().map(|miner| pushed(MinerEntry::of(miner, view))).collect()
+                Box::new(status.downstream_miners.iter().map(move |one| (MinerEntry::of(one, &view), true)))
             }
             Message::Miners(all) => {
-                all.miners.iter().map(|miner| pushed(MinerEntry::of_info(miner, view))).collect()
+                Box::new(all.miners.iter().map(move |one| (MinerEntry::of_info(one, &view), true)))
             }
-            _ => Vec::new(),
+            _ => Box::new(std::iter::empty()),
         },
         Content::Polled { told, .. } => {
             let clients = told.clients.iter().flatten().filter(|client| !client.is_proxy());
-            let clients = clients.map(|client| (MinerEntry::of_client(client, view), true));
+            let clients = clients.map(move |client| (MinerEntry::of_client(client, &view), true));
             // Their numbers are not those of clients.
-            let sv1 =
-                told.sv1_clients.iter().flatten().map(|client| (MinerEntry::of_sv1(client, view), false));
-            clients.chain(sv1).collect()
+            let sv1 = told.sv1_clients.iter().flatten();
+            Box::new(clients.chain(sv1.map(move |client| (MinerEntry::of_sv1(client, &view), false))))
         }
     }
 }
 
 /// `/api/miners`.
-pub(super) fn miners<'a>(pictures: &'a Held, view: &View<'_>, now: Now) -> Miners<'a> {
+pub(super) fn miners<'a>(pictures: &'a Held, view: &View<'a>, now: Now) -> Miners<'a> {
     let of = |picture: PictureView<'a, Content>| {
         let source = Some(picture.source);
         let measured = measured_beside(pictures, &picture, PictureKind::ProxyMetrics, now);
-        miners_of(picture.content, view).into_iter().map(move |(entry, has_rate)| MinerEntry {
+        miners_of(picture.content, *view).map(move |(entry, has_rate)| MinerEntry {
             source,
             measured_hashrate: measured.get(&entry.id).copied().filter(|_| has_rate),
             ..entry

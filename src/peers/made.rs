@@ -29,9 +29,10 @@ use super::{answers::no_data, lists::Held};
 /// A status and the text of an answer.
 pub(super) type Written = (StatusCode, serde_json::Result<Vec<u8>>);
 
-/// Writes an answer.
-pub(super) fn written(status: StatusCode, answer: &impl Serialize) -> Written {
-    (status, serde_json::to_vec(answer))
+/// Writes an answer to a text with this much room: without it, a list of megabytes is copied at each doubling.
+pub(super) fn written(status: StatusCode, answer: &impl Serialize, room: usize) -> Written {
+    let mut text = Vec::with_capacity(room);
+    (status, serde_json::to_writer(&mut text, answer).map(|()| text))
 }
 
 /// The answer of one path.
@@ -70,7 +71,7 @@ impl Made {
         pictures: Arc<Held>,
         now: Now,
         headers: &HeaderMap,
-        make: impl FnOnce(&Held) -> Written + Send + 'static,
+        make: impl FnOnce(&Held, usize) -> Written + Send + 'static,
     ) -> Response {
         let Some(answer) = self.made(pictures, now, make).await else { return no_data() };
         let common = [
@@ -105,7 +106,7 @@ impl Made {
         &self,
         pictures: Arc<Held>,
         now: Now,
-        make: impl FnOnce(&Held) -> Written + Send + 'static,
+        make: impl FnOnce(&Held, usize) -> Written + Send + 'static,
     ) -> Option<Arc<Answer>> {
         // Others that ask meanwhile get the same answer.
         let mut last = self.last.lock().await;
@@ -117,8 +118,10 @@ impl Made {
         }
         // Of up to thousands of miners: in a thread that may take its time.
         let of = pictures.clone();
+        // The next list is about as long as the last one.
+        let room = last.as_ref().map_or(0, |last| last.answer.text.len() + last.answer.text.len() / 16);
         let written = spawn_blocking(move || {
-            let (status, text) = make(&of);
+            let (status, text) = make(&of, room);
             text.map(|text| (status, text, of.same_until(now)))
         });
         let (status, text, until) = written.await.ok()?.ok()?;
@@ -133,7 +136,9 @@ impl Made {
                 Arc::new(Answer { status, mark, text: text.into(), packed: OnceLock::new() })
             }
         };
-        *last = Some(Last { pictures, until, answer: answer.clone() });
+        let before = last.replace(Last { pictures, until, answer: answer.clone() });
+        // The pictures before may be held here alone, and have tens of thousands of texts: no reader waits until they are freed.
+        drop(spawn_blocking(move || drop(before)));
         Some(answer)
     }
 }
@@ -185,7 +190,7 @@ mod tests {
         let (made, times) = (Made::default(), Arc::new(AtomicUsize::new(0)));
         let ask = async |pictures: &Arc<Held>, steady: f64| {
             let count = times.clone();
-            let make = move |_: &Held| written(StatusCode::OK, &count.fetch_add(1, Relaxed));
+            let make = move |_: &Held, room| written(StatusCode::OK, &count.fetch_add(1, Relaxed), room);
             made.answer(pictures.clone(), at(steady), &HeaderMap::new(), make).await;
             times.load(Relaxed)
         };

@@ -7,6 +7,8 @@
 
 #![allow(clippy::expect_used)] // A missing figure ends the run.
 
+#[path = "../service/mod.rs"]
+mod process;
 mod publish;
 mod reader;
 mod service;

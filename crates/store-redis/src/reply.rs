@@ -158,6 +158,13 @@ fn is_absent(answer: &Value) -> bool {
     match answer {
         // Redis deletes a collection with its last element, so that an empty one is a missing key.
         Value::Nil | Value::Int(0) | Value::Boolean(false) => true,
+        // A scan that found nothing: the cursor of its end, and no members.
+        Value::Array(items)
+            if matches!(&items[..], [Value::BulkString(cursor), Value::Array(members)]
+                if cursor == b"0" && members.is_empty()) =>
+        {
+            true
+        }
         Value::Array(items) | Value::Set(items) => items.iter().all(is_absent),
         Value::Map(fields) => fields.is_empty(),
         // What a part of a missing text is.

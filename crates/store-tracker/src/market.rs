@@ -20,6 +20,7 @@ mod priorities;
 mod recover;
 mod spellings;
 mod upgrade;
+mod validators;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -125,6 +126,8 @@ pub struct Pass {
     stored_text: BTreeMap<EpochId, String>,
     /// Epochs that were found and that the ledger does not have as unsealed: new ones and sealed ones.
     unknown: BTreeSet<EpochId>,
+    /// The validators of the last minutes, until all are read.
+    validators: validators::Validators,
     /// Sealed epochs that the statistics need.
     past: Vec<EpochId>,
     /// Sealed epochs whose window closed within the last hour.
@@ -265,6 +268,7 @@ impl Pass {
             last_summary: None,
             stored_text: BTreeMap::new(),
             unknown: BTreeSet::new(),
+            validators: validators::Validators::default(),
             past: Vec::new(),
             ended: BTreeSet::new(),
             active_count: None,

@@ -191,6 +191,55 @@ async fn an_epoch_with_a_million_validators_holds_up_nothing_and_is_set_aside() 
     }
 }
 
+/// What the server was asked since its log of slow commands was reset, with all commands in it.
+async fn asked(scene: &mut Scene) -> Vec<Vec<String>> {
+    let entries: Vec<redis::Value> = scene.run("SLOWLOG", &["GET", "-1"]).await;
+    let words = |entry: redis::Value| match entry {
+        redis::Value::Array(fields) => redis::from_redis_value(fields[3].clone()).expect("words"),
+        other => panic!("{other:?}"),
+    };
+    entries.into_iter().map(words).collect()
+}
+
+#[tokio::test]
+async fn no_command_asks_for_more_than_a_page_and_sets_of_several_pages_are_counted_whole() {
+    let _alone = ALONE.lock().await;
+    const PAGE: usize = 1_000;
+    let mut scene = Scene::new().await;
+    let (mut market, tracker) = (scene.producer(), scene.tracker());
+    finished_epoch(&mut market, 23_000_000, 4, NOW - 20).await;
+    fill(&mut scene, "metrics:batches:timeline", OLDER, ["validator:v", ":22999999"], 3_500, 12).await;
+    // Two epochs with some validators in common.
+    for (epoch, first, last) in [(23_000_001, 1, 3_500), (23_000_002, 3_001, 4_500)] {
+        market.open_epoch(epoch, NOW - 10).await.expect("opened");
+        let set = key(&format!("epoch:{epoch}:validators"));
+        for first in (first..=last).step_by(500) {
+            let names: Vec<String> = (first..first + 500).map(|id| format!("remote{id}")).collect();
+            scene.run::<()>("SADD", [vec![set.clone()], names].concat()).await;
+        }
+    }
+    scene.run::<()>("CONFIG", &["SET", "slowlog-max-len", "100000"]).await;
+    scene.run::<()>("CONFIG", &["SET", "slowlog-log-slower-than", "0"]).await;
+    scene.run::<()>("SLOWLOG", &["RESET"]).await;
+    let shown = tracker.full(NOW).await;
+    let asked = asked(&mut scene).await;
+    assert_eq!(shown.pass.faults, Vec::new());
+    // And two of the finished epoch.
+    assert_eq!(shown.pass.seen.validators.expect("read").len(), 4_502);
+    let mut pages = 0;
+    for words in &asked {
+        let at = |word: &str| words.iter().position(|other| other == word);
+        let most = at("COUNT").map(|at| at + 1).or(at("LIMIT").map(|at| at + 2));
+        let Some(most) = most.and_then(|at| words.get(at)) else { continue };
+        let most: usize = most.parse().expect("a number");
+        // The ledger's own keys are bounded by what a pass writes.
+        let limit = if words[1].starts_with('{') { 2 * PAGE } else { PAGE };
+        assert!(most <= limit, "{words:?}");
+        pages += 1;
+    }
+    assert!(pages >= 10, "{pages} pages");
+}
+
 #[tokio::test]
 async fn any_number_of_new_epochs_is_taken_up_in_portions_and_the_ledger_has_a_limit() {
     let _alone = ALONE.lock().await;

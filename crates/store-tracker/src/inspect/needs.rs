@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How a market's keys are read.
-const READS: [(&str, &[&str]); 24] = [
+const READS: [(&str, &[&str]); 23] = [
     ("GET", &[]),
     ("GETRANGE", &["0", "1"]),
     ("EXISTS", &[]),
@@ -22,7 +22,6 @@ const READS: [(&str, &[&str]); 24] = [
     ("SCARD", &[]),
     ("SMEMBERS", &[]),
     ("SISMEMBER", &[PROBE_ARGUMENT]),
-    ("SRANDMEMBER", &["1"]),
     ("SMISMEMBER", &[PROBE_ARGUMENT]),
     ("SSCAN", &["0"]),
     ("HGET", &[PROBE_ARGUMENT]),

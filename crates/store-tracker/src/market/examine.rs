@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use super::{
     Chosen, MarketStore, Pass,
     discover::IDS_A_COMMAND,
-    facts::{self, MOST_VALIDATORS, Wanted},
+    facts::{self, Wanted},
+    validators,
 };
 use crate::{ledger, operations};
 use domain::{
@@ -96,7 +97,6 @@ impl MarketStore {
     pub async fn examine(&self, session: &mut Session, pass: &mut Pass) -> Result<(), StoreError> {
         let (asked, chosen) = (Asked::new(pass), pass.chosen.clone());
         let mut portions = asked.all.chunks(EPOCHS_A_TRIP);
-        pass.seen.validators = Some(BTreeSet::new());
         let mut next = Some(self.ask_first(pass, &asked, portions.next().unwrap_or_default()));
         let mut answered = None;
         // While Redis answers one portion, the answers to the portion before are read, and the next commands are made.
@@ -123,6 +123,11 @@ impl MarketStore {
             worked?;
             answered = sent?;
         }
+        while pass.validators.has_more() {
+            let faults = pass.validators.read_more(session, self.name()).await?;
+            pass.faults.extend(faults);
+        }
+        pass.seen.validators = std::mem::take(&mut pass.validators).finish();
         self.conclude(pass);
         Ok(())
     }
@@ -213,8 +218,7 @@ impl MarketStore {
         }
         for (epoch, _) in epochs.iter().filter(|(_, wanted)| wanted.recent) {
             for input in chosen.inputs_of(&self.keys, epoch) {
-                // A command with a limit; one more member than that shows that there are too many.
-                batch.cmd("SRANDMEMBER", input.validators(epoch)).arg(MOST_VALIDATORS + 1);
+                validators::ask(batch, &input.validators(epoch), 0);
             }
         }
     }
@@ -233,13 +237,7 @@ impl MarketStore {
             // The validators of sealed epochs are not counted.
             let is_sealed = pass.seen.sealed.contains_key(epoch);
             for input in pass.chosen.inputs_of(&self.keys, epoch) {
-                let members = take_members(replies, &input.validators(epoch))?;
-                let validators = &mut pass.seen.validators;
-                match (members, validators.as_mut()) {
-                    _ if is_sealed => {}
-                    (Some(members), Some(all)) => all.extend(members),
-                    _ => *validators = None,
-                }
+                pass.validators.take_first(replies, input.validators(epoch), !is_sealed)?;
             }
         }
         Ok(())
@@ -420,19 +418,4 @@ impl MarketStore {
         pass.missed_members = pass.active_count.is_some_and(|count| count != known + new);
         Ok(())
     }
-}
-
-/// The validators of an epoch; `None` where they can't be read, or are too many.
-fn take_members(replies: &mut Replies, key: &str) -> Result<Option<Vec<String>>, StoreError> {
-    let Some(members) = replies.take::<Vec<Vec<u8>>>(key)? else { return Ok(None) };
-    if members.len() > MOST_VALIDATORS {
-        let detail = format!("it has more than {MOST_VALIDATORS} validators");
-        replies.fault(key, ErrorKind::Malformed, detail);
-        return Ok(None);
-    }
-    let (some, empty): (Vec<_>, Vec<_>) = members.into_iter().partition(|member| !member.is_empty());
-    if !empty.is_empty() {
-        replies.fault(key, ErrorKind::Malformed, "a validator is empty, and left out");
-    }
-    Ok(Some(some.iter().map(|member| String::from_utf8_lossy(member).into_owned()).collect()))
 }

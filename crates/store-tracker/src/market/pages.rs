@@ -6,10 +6,15 @@ use store_redis::{Batch, ErrorKind, Fault, Replies, StoreError};
 
 use super::members::{self, OtherForms, Unread};
 
-/// The most entries that one command reads.
-pub(super) const PAGE: usize = 10_000;
+/// The most entries that one command reads. Redis needs about a microsecond for each, and all other clients wait meanwhile.
+pub(super) const PAGE: usize = 1_000;
 /// The most pages of one key that a pass reads: 20 million entries.
-const MOST_PAGES: usize = 2_000;
+const MOST_PAGES: usize = 20_000;
+/// A page of a scan has at least so many members on average, except for the first pages: the server shrinks a set's table when fewer than
+/// that are left in it. One that has fewer says for ever that there are more.
+const LEAST: usize = PAGE / 50;
+/// The pages of a scan that may be empty.
+const EMPTY_PAGES: usize = 500;
 /// The most entries of one timeline that a pass keeps.
 const MOST_KEPT: usize = 200_000;
 
@@ -131,6 +136,7 @@ pub(super) struct ActiveSet {
     key: String,
     cursor: Option<u64>,
     pages: usize,
+    members: usize,
     unread: Unread,
     cut: bool,
     /// Whether a page could not be read.
@@ -139,7 +145,15 @@ pub(super) struct ActiveSet {
 
 impl ActiveSet {
     pub(super) fn new(key: String) -> Self {
-        Self { key, cursor: Some(0), pages: 0, unread: Unread::default(), cut: false, failed: false }
+        Self {
+            key,
+            cursor: Some(0),
+            pages: 0,
+            members: 0,
+            unread: Unread::default(),
+            cut: false,
+            failed: false,
+        }
     }
 
     /// Asks for the next page, if there is one.
@@ -168,7 +182,9 @@ impl ActiveSet {
             return Ok(Vec::new());
         };
         self.pages += 1;
-        self.cut = next > 0 && self.pages >= MOST_PAGES;
+        self.members += members.len();
+        let most = MOST_PAGES.min(EMPTY_PAGES + self.members / LEAST);
+        self.cut = next > 0 && self.pages >= most;
         self.cursor = Some(next).filter(|next| *next > 0 && !self.cut);
         Ok(members)
     }
@@ -187,7 +203,10 @@ impl ActiveSet {
     pub(super) fn finish(self, faults: &mut Vec<Fault>) {
         faults.extend(self.unread.fault(&self.key));
         if self.cut {
-            let detail = format!("it has more than {} members: the others are not read", MOST_PAGES * PAGE);
+            let detail = format!(
+                "{} pages with {} members are not all of it: the others are not read",
+                self.pages, self.members
+            );
             faults.push(Fault::new(&self.key, ErrorKind::Malformed, detail));
         }
     }
@@ -217,8 +236,8 @@ mod tests {
 
     #[test]
     fn pages_cover_every_entry_whatever_scores_are_equal() {
-        for equal in [1, 2, 7, 4_999, 5_000, 5_001, 9_999, 10_000, 10_001, 25_000, 60_000] {
-            for entries in [0, 1, 9_999, 10_000, 10_001, 35_000] {
+        for equal in [1, 2, 7, 499, 500, 501, 999, 1_000, 1_001, 2_500, 6_000] {
+            for entries in [0, 1, 999, 1_000, 1_001, 3_500] {
                 let scores: Vec<f64> = (0..entries).rev().map(|number| f64::from(number / equal)).collect();
                 let (times, offset) = read(&scores);
                 assert!(times.iter().all(|times| *times > 0), "{entries} entries, {equal} with each score");

@@ -63,6 +63,9 @@ impl Comparison {
     fn miners(&mut self, truth: &PeersTruth, seen: &Seen) {
         let mut expected = BTreeMap::new();
         for (name, proxy) in &truth.proxies {
+            // Until then its miners may be shown, and may not.
+            let is_gone = !proxy.is_mortal || proxy.newest.is_none();
+            self.check(is_gone, || format!("{name}, which was to leave, is still there"));
             for miner in proxy.newest.iter().flat_map(|picture| &picture.miners) {
                 expected.insert(((*name).to_owned(), miner.id), expected_miner(name, miner));
             }

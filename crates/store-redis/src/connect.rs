@@ -76,7 +76,7 @@ impl Store {
             .max_size(settings.pool_size)
             // Without these deadlines deadpool waits without a limit, for a free connection as for a server.
             .wait_timeout(Some(settings.connect_timeout))
-            .create_timeout(Some(settings.connect_timeout))
+            .create_timeout(Some(settings.around_connecting()))
             .recycle_timeout(Some(settings.command_timeout))
             .build()
             .map_err(|error| StoreError::caused(operation, object, ErrorKind::Refused, error))?;

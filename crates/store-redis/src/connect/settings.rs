@@ -24,6 +24,14 @@ pub struct RedisSettings {
     pub check_after: Duration,
 }
 
+impl RedisSettings {
+    /// The deadline around the making of connections. Each of them has its own, and knows for what it has waited: so this one is a little
+    /// later, or chance would decide which of them speaks.
+    pub(super) fn around_connecting(&self) -> Duration {
+        self.connect_timeout + Duration::from_millis(250)
+    }
+}
+
 /// The servers of a deployment.
 #[derive(Clone, Debug)]
 pub enum Servers {

@@ -55,7 +55,8 @@ impl Store {
         // Before connecting: an error of the pool meanwhile concerns this connection too.
         let generation = self.links.generation();
         // Covers finding the master or a node too, whose connections each have this limit by themselves.
-        let connecting = tokio::time::timeout(self.settings.connect_timeout, self.links.listen(queue)).await;
+        let around = self.settings.around_connecting();
+        let connecting = tokio::time::timeout(around, self.links.listen(queue)).await;
         let within = self.settings.connect_timeout;
         let late = |_| late(operation, object(), within);
         let (receiver, node) =

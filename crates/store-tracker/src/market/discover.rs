@@ -40,7 +40,7 @@ const MOST_BATCH_VALIDATORS: usize = 10_000;
 
 impl MarketStore {
     /// First step: reads the ledger's unsealed entries, the timelines, the active epochs and the length of the queue. One round trip;
-    /// after an absence one more for each further page of 1,000 entries.
+    /// after an absence one more for each further page of 2,000 entries.
     ///
     /// # Errors
     /// [`StoreError`] when Redis as a whole fails, or when the ledger is of another version.

@@ -39,7 +39,7 @@ impl Validation {
 
 impl MarketStore {
     /// Reads the submissions of these epochs, which are about to be sealed without them, and adds the proven ones to what the pass has
-    /// seen. Returns for how many epochs. Two round trips, and one more for each further 1,000 entries; none if there is no epoch to
+    /// seen. Returns for how many epochs. Two round trips, and one more for each further 2,000 entries; none if there is no epoch to
     /// compare.
     ///
     /// # Errors

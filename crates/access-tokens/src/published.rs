@@ -1,4 +1,6 @@
 //! The keys of an issuer, read from a file or a URL, kept, and read again when a token names one that is not among them.
+//!
+//! A reading has a task of its own: who presents an unknown key and leaves would else end it, and nobody could read for a minute.
 
 use std::{
     fs, io,
@@ -9,7 +11,7 @@ use std::{
 
 use http_client::{HttpClient, HttpTarget, StatusCode};
 use supervision::Clock;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::{
     error::{KeysError, TokenError},
@@ -37,12 +39,14 @@ pub(crate) enum Place {
 }
 
 /// The keys of a place.
-pub(crate) struct Published {
+pub(crate) struct Published(Arc<Kept>);
+
+struct Kept {
     place: Place,
     clock: Clock,
     known: RwLock<Option<Known>>,
     /// When a reading began last. Its lock is held while one goes on, so that there is one at a time.
-    tried: Mutex<Option<Instant>>,
+    tried: Arc<Mutex<Option<Instant>>>,
 }
 
 #[derive(Clone)]
@@ -53,11 +57,7 @@ struct Known {
 
 impl Published {
     pub(crate) fn new(place: Place, clock: Clock) -> Self {
-        Self { place, clock, known: RwLock::default(), tried: Mutex::default() }
-    }
-
-    fn known(&self) -> Option<Known> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+        Self(Arc::new(Kept { place, clock, known: RwLock::default(), tried: Arc::default() }))
     }
 
     /// Checks the signature of a token.
@@ -65,8 +65,8 @@ impl Published {
     /// # Errors
     /// [`TokenError`].
     pub(crate) async fn check(&self, token: &Token<'_>) -> Result<(), TokenError> {
-        let known = self.known();
-        let is_fresh = |known: &Known| self.clock.now().saturating_duration_since(known.read) < FRESH_FOR;
+        let known = self.0.known();
+        let is_fresh = |known: &Known| self.0.clock.now().saturating_duration_since(known.read) < FRESH_FOR;
         match &known {
             Some(fresh) if is_fresh(fresh) => match fresh.keys.check(token) {
                 // The issuer may have begun to use a new key.
@@ -74,7 +74,7 @@ impl Published {
                 other => return other,
             },
             // While another call reads them again, nobody who has a known key waits for that.
-            Some(old) if self.tried.try_lock().is_err() && old.keys.check(token).is_ok() => return Ok(()),
+            Some(old) if self.0.tried.try_lock().is_err() && old.keys.check(token).is_ok() => return Ok(()),
             Some(_) | None => {}
         }
         match (self.read_again(known.as_ref().map(|known| known.read)).await, known) {
@@ -87,17 +87,41 @@ impl Published {
 
     /// Reads the keys, unless another call has done so since `seen`, or the last attempt is too recent.
     async fn read_again(&self, seen: Option<Instant>) -> Result<Arc<KeySet>, KeysError> {
-        let mut tried = self.tried.lock().await;
+        let tried = self.0.tried.clone().lock_owned().await;
+        if let Some(outcome) = self.0.without_reading(seen, *tried) {
+            return outcome;
+        }
+        // It ends by its limit of time, and the lock lets one run at a time.
+        let reading = tokio::spawn(Arc::clone(&self.0).read(tried));
+        reading.await.map_err(|error| KeysError::File(io::Error::other(error)))?
+    }
+}
+
+impl Kept {
+    fn known(&self) -> Option<Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What is answered without a reading, if that is so.
+    fn without_reading(
+        &self,
+        seen: Option<Instant>,
+        tried: Option<Instant>,
+    ) -> Option<Result<Arc<KeySet>, KeysError>> {
         let known = self.known();
         if let Some(newer) = known.as_ref().filter(|known| Some(known.read) != seen) {
-            return Ok(newer.keys.clone());
+            return Some(Ok(newer.keys.clone()));
         }
         let pause = if known.is_some() { AT_MOST_EVERY } else { AT_MOST_EVERY_WITHOUT_KEYS };
-        let now = self.clock.now();
-        if tried.is_some_and(|tried| now.saturating_duration_since(tried) < pause) {
-            return Err(KeysError::Pausing);
-        }
-        *tried = Some(now);
+        let is_recent = tried.is_some_and(|tried| self.clock.now().saturating_duration_since(tried) < pause);
+        is_recent.then_some(Err(KeysError::Pausing))
+    }
+
+    async fn read(
+        self: Arc<Self>,
+        mut tried: OwnedMutexGuard<Option<Instant>>,
+    ) -> Result<Arc<KeySet>, KeysError> {
+        *tried = Some(self.clock.now());
         let text = self.clock.timeout(WITHIN, self.place.read()).await.ok_or(KeysError::Late)??;
         let keys = Arc::new(KeySet::parse(&text)?);
         let read = Known { keys: keys.clone(), read: self.clock.now() };

@@ -80,6 +80,8 @@ impl Key {
 struct Site {
     answer: Arc<Mutex<(u16, String)>>,
     requests: Arc<Mutex<Vec<String>>>,
+    /// Whoever holds it keeps the answers back.
+    gate: Arc<tokio::sync::Mutex<()>>,
     url: String,
 }
 
@@ -87,7 +89,8 @@ impl Site {
     async fn start(status: u16, body: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/keys", listener.local_addr().unwrap());
-        let site = Self { answer: Arc::new(Mutex::new((status, body))), requests: Arc::default(), url };
+        let answer = Arc::new(Mutex::new((status, body)));
+        let site = Self { answer, requests: Arc::default(), gate: Arc::default(), url };
         let served = site.clone();
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
@@ -96,6 +99,7 @@ impl Site {
                 {
                 }
                 served.requests.lock().unwrap().push(String::from_utf8(request).unwrap());
+                let _open = served.gate.lock().await;
                 let (status, body) = served.answer.lock().unwrap().clone();
                 let head = format!(
                     "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
@@ -217,6 +221,72 @@ async fn a_withdrawn_key_is_refused_after_ten_minutes_and_old_keys_serve_while_t
     site.set(200, set_of(&[new.jwk()]));
     clock.advance(Duration::from_secs(61));
     assert!(matches!(by.verify(&token).await, Err(TokenError::UnknownKey)));
+}
+
+#[tokio::test]
+async fn a_site_that_hangs_is_asked_once_a_minute_for_five_seconds_and_known_keys_go_on() {
+    let clock = Clock::manual(NOW);
+    let (old, new) = (Key::new("old"), Key::new("new"));
+    let site = Site::start(200, set_of(&[old.jwk()])).await;
+    let by = Arc::new(verifier(Keys::JwksUrl(site.url.parse().unwrap(), client()), &clock));
+    by.verify(&old.token(Some("old"))).await.unwrap();
+    let _hanging = site.gate.lock().await;
+    clock.advance(Duration::from_secs(61));
+    let mut unknown = tokio::task::JoinSet::new();
+    for _ in 0..100 {
+        let (by, token) = (by.clone(), new.token(Some("new")));
+        unknown.spawn(async move { by.verify(&token).await });
+    }
+    testkit::wait_until("the site is asked", Duration::from_secs(10), async || site.asked() == 2).await;
+    // The clock stands still, so a wait for the site would have no end.
+    by.verify(&old.token(Some("old"))).await.unwrap();
+    assert_eq!(unknown.len(), 100);
+    clock.advance(Duration::from_secs(5));
+    while let Some(refused) = unknown.join_next().await {
+        assert!(matches!(refused.unwrap(), Err(TokenError::UnknownKey)));
+    }
+    assert_eq!(site.asked(), 2);
+}
+
+#[tokio::test]
+async fn who_leaves_while_keys_are_read_holds_up_no_new_key() {
+    let clock = Clock::manual(NOW);
+    let (old, new) = (Key::new("old"), Key::new("new"));
+    let site = Site::start(200, set_of(&[old.jwk()])).await;
+    let by = Arc::new(verifier(Keys::JwksUrl(site.url.parse().unwrap(), client()), &clock));
+    by.verify(&old.token(Some("old"))).await.unwrap();
+    site.set(200, set_of(&[old.jwk(), new.jwk()]));
+    clock.advance(Duration::from_secs(61));
+    let slow = site.gate.lock().await;
+    let (leaves, unknown) = (by.clone(), new.token(Some("unknown")));
+    let leaves = tokio::spawn(async move { leaves.verify(&unknown).await });
+    testkit::wait_until("the site is asked", Duration::from_secs(10), async || site.asked() == 2).await;
+    leaves.abort();
+    assert!(leaves.await.unwrap_err().is_cancelled());
+    drop(slow);
+    // No time passes: it is the reading of the one who left that brings the key.
+    by.verify(&new.token(Some("new"))).await.unwrap();
+    assert_eq!(site.asked(), 2);
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_not_read_on() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/keys", listener.local_addr().unwrap()).parse().unwrap();
+    let site = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut written = 0;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").await;
+        while stream.write_all(&[b' '; 4096]).await.is_ok() {
+            written += 4096;
+        }
+        written
+    });
+    let by = verifier(Keys::JwksUrl(url, client()), &Clock::manual(NOW));
+    let error = by.verify(&Key::new("a").token(Some("a"))).await.unwrap_err();
+    assert!(error.is_temporary(), "{error:?}");
+    let written: usize = site.await.unwrap();
+    assert!(written < 10 << 20, "{written} bytes, with what the system held on the way");
 }
 
 #[tokio::test]

@@ -38,6 +38,8 @@ pub(crate) struct State {
     pub(crate) kept: Instant,
     /// Whether something is kept of it.
     pub(crate) is_saved: bool,
+    /// Whether a token of it has expired and it has lost its rooms, also if it has a new one since.
+    pub(crate) has_lost_rooms: bool,
 }
 
 impl Client {

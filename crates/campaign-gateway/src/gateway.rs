@@ -215,7 +215,8 @@ impl<C: Campaigns, L: EventLog> Run<C, L> {
             Due::Warning => {
                 state.stage = Stage::Warned;
                 drop(state);
-                link.send(expired(expires, now, false));
+                // Also to a client that still gets what it missed.
+                link.send_first(expired(expires, now, false));
             }
             Due::End => {
                 state.stage = Stage::Expired;
@@ -223,7 +224,9 @@ impl<C: Campaigns, L: EventLog> Run<C, L> {
                 drop(state);
                 count(&self.shared.counters.expired);
                 self.shared.rooms.leave(rooms.into_keys(), link);
-                link.send(expired(expires, now, true));
+                // After that nothing more is held for it, so that its replay can drop what is.
+                client.state().has_lost_rooms = true;
+                link.send_first(expired(expires, now, true));
             }
             Due::Dismissal => {
                 drop(state);

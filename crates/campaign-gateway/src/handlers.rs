@@ -115,20 +115,23 @@ async fn allow<C: Campaigns, L: EventLog>(
     campaign: CampaignId,
     failed: Refused,
 ) -> Result<(), Refused> {
-    {
-        let state = client.state();
-        if state.stage == Stage::Expired || shared.clock.unix() >= state.expires {
-            return Err(Refused::Expired);
-        }
-        if state.rooms.contains_key(&campaign) {
-            return Ok(());
-        }
+    if is_expired(shared, client) {
+        return Err(Refused::Expired);
+    }
+    if client.state().rooms.contains_key(&campaign) {
+        return Ok(());
     }
     let owner = shared.ask("find the owner of a campaign", shared.campaigns.owner_of(campaign)).await;
     match owner.map_err(|_| failed)? {
         Some(owner) if *owner == **client.user() => Ok(()),
         _ => Err(Refused::Access),
     }
+}
+
+/// Whether the token of a client has come to its end.
+fn is_expired<C, L>(shared: &Shared<C, L>, client: &Client) -> bool {
+    let state = client.state();
+    state.stage == Stage::Expired || shared.clock.unix() >= state.expires
 }
 
 /// Puts a client into the room of a campaign, and keeps that; returns the position after which it gets each event.
@@ -233,6 +236,10 @@ async fn read_missed<C: Campaigns, L: EventLog>(
     let limit = limit.clamp(1, shared.settings.most_missed.max(1) as u64) as usize;
     let page = shared.log.missed(campaign, since_of(argument), limit);
     let page = shared.ask("read the missed events of a campaign", page).await;
+    // Its end may have come while they were read.
+    if is_expired(shared, client) {
+        return Err(Refused::Expired);
+    }
     // With a quarter that waits and a part of a burst, which has a quarter, it has place.
     let most = shared.settings.connections.client_buffer.bytes / 8 * 3;
     page.map(|page| (campaign, cut(page, most))).map_err(|_| Refused::Missed)

@@ -132,6 +132,7 @@ impl<C: Campaigns, L: EventLog> Namespace<C, L> {
             // What is kept of a client that came back has only the time left that it had.
             kept: self.0.clock.now(),
             is_saved: saved.is_some(),
+            has_lost_rooms: false,
         };
         Client::new(place, secret, saved.is_some(), state)
     }

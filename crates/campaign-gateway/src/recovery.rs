@@ -81,6 +81,10 @@ impl<C: Send + Sync, L: EventLog> Recovery<C, L> {
         loop {
             for event in ready(&mut self.parts) {
                 self.client.drained().await;
+                if self.has_lost_rooms() {
+                    // What is held comes after a gap now, and is no longer for this client.
+                    return self.client.drop_held();
+                }
                 if self.client.send_first(live(&event)) == Pushed::Refused {
                     return;
                 }
@@ -93,6 +97,14 @@ impl<C: Send + Sync, L: EventLog> Recovery<C, L> {
                 return self.client.end(socket_io::Ending::Restarting);
             }
         }
-        self.client.release();
+        match self.has_lost_rooms() {
+            true => self.client.drop_held(),
+            false => self.client.release(),
+        }
+    }
+
+    /// Whether the token of the client has expired since it came back.
+    fn has_lost_rooms(&self) -> bool {
+        self.client.client().is_some_and(|client| client.state().has_lost_rooms)
     }
 }

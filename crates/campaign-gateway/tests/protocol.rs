@@ -373,3 +373,22 @@ async fn a_token_that_expires_while_its_campaign_is_looked_up_joins_nothing() {
     assert_eq!(ack["value"]["message"], "Authentication required", "{ack}");
     assert_eq!(running.gateway.counts().rooms, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_expires_while_missed_events_are_read_gets_none() {
+    let (memory, running, mut official) = world().await;
+    memory.status(campaign(1), 1);
+    let expires = SystemTime::now() + Duration::from_secs(2);
+    official.connect("a", &running.url(), &token_until("anna", expires), json!({})).await;
+    official.next("a", "connect").await;
+    let mut gate = memory.hold("missed", 0, false);
+    let ask =
+        json!({ "do": "emit", "id": "a", "name": "get_missed_events", "values": [join(1)], "number": 999 });
+    official.tell(ask).await;
+    gate.reached().await;
+    let is_expired = async || running.gateway.counts().expired == 1;
+    testkit::wait_until("the token has expired", Duration::from_secs(10), is_expired).await;
+    gate.open();
+    let ack = official.wait(|line| line["what"] == "ack" && line["number"] == 999).await;
+    assert_eq!((&ack["value"]["success"], &ack["value"]["events"]), (&json!(false), &json!([])), "{ack}");
+}

@@ -4,13 +4,13 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use campaign_gateway::{EventKind, Settings};
 use common::{
     log::Memory,
     official::Official,
-    world::{Running, campaign, settings, token},
+    world::{Running, campaign, settings, token, token_until},
 };
 use serde_json::{Value, json};
 use supervision::Clock;
@@ -411,4 +411,43 @@ async fn until(
             _ => {}
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_ends_with_the_rights_of_its_token_and_says_so() {
+    let (memory, running, mut official) = world(1).await;
+    let token = token_until("anna", SystemTime::now() + Duration::from_secs(5));
+    official.connect("a", &running.url(), &token, json!({})).await;
+    official.ask("a", "join_campaign", join(1)).await;
+    official.next("a", "connect").await;
+    let port = running.stop().await;
+    official.next("a", "disconnect").await;
+    (0..1_000).for_each(|_| {
+        memory.append(campaign(1), EventKind::Job, "{}");
+    });
+    // The first page is read before the client is in; the second one waits for the end of the token.
+    let mut gate = memory.hold("between", 1, false);
+    let patient = Settings { source_timeout: Duration::from_secs(30), ..settings() };
+    let running = Running::start_at(&memory, patient, port, Clock::system()).await;
+    assert_eq!(official.next("a", "connect").await["recovered"], true);
+    gate.reached().await;
+    // Held back behind the replay, and lost with the rights.
+    memory.status(campaign(1), 1);
+    let is_expired = async || running.gateway.counts().expired == 1;
+    testkit::wait_until("the token has expired", Duration::from_secs(10), is_expired).await;
+    let is_told = |line: &Value| line["name"] == "auth:expired" && line["values"][0]["expired"] == true;
+    official.wait(is_told).await;
+    gate.open();
+    // What is answered while messages are held is dropped with them: an answer says that the replay is over.
+    let pong = async { while !is_answered(&mut official).await {} };
+    tokio::time::timeout(Duration::from_secs(20), pong).await.expect("the replay is over");
+    assert_eq!(running.gateway.counts().replayed, 200);
+    let statuses = official.left("a").iter().filter(|line| line["name"] == "campaign:status").count();
+    assert_eq!(statuses, 0);
+}
+
+/// Whether a ping is answered soon.
+async fn is_answered(official: &mut Official) -> bool {
+    let ping = official.ask("a", "ping", json!({}));
+    tokio::time::timeout(Duration::from_secs(1), ping).await.is_ok()
 }

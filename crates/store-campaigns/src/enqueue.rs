@@ -21,7 +21,8 @@ use crate::status_rows::{read_status_row, status_row_columns};
 const MOST_TURNS: usize = 1000;
 /// The advisory lock of schedulers: `status` in ASCII.
 const LOCK: i64 = 0x7374_6174_7573;
-/// How far back [`JobRows::Each`] looks for an open row of a run, in milliseconds: longer than leases and retries together.
+/// How far back [`JobRows::Each`] looks for an open row of a run, in milliseconds: longer than leases and retries together. It looks
+/// back further by the longest computation and its pause, ten times `compute_timeout`.
 const OPEN_WITHIN_MS: i64 = 600_000;
 
 /// A run that shall take a turn.
@@ -70,7 +71,8 @@ impl Database {
                 return Ok(Enqueued { is_elsewhere: true, ..Enqueued::default() });
             }
             if each {
-                each_turn(transaction, turns).await
+                let longest = i64::try_from(self.settings().compute_timeout.as_millis()).unwrap_or(i64::MAX);
+                each_turn(transaction, turns, OPEN_WITHIN_MS.saturating_add(longest.saturating_mul(10))).await
             } else {
                 once(transaction, turns, lock.get(1)).await
             }
@@ -162,6 +164,7 @@ async fn write_turns(
 async fn each_turn(
     transaction: &Transaction<'_>,
     turns: &[TurnWanted],
+    looked_back_ms: i64,
 ) -> Result<Enqueued, tokio_postgres::Error> {
     // A run's newest rows are at the begin of one index, which also bounds how far it is walked.
     let statement = format!(
@@ -176,7 +179,7 @@ async fn each_turn(
            LEFT JOIN LATERAL (SELECT j.status::text AS status, coalesce({planned}, {created}, 0) AS \
            planned, \
              coalesce({over}, 0) AS over, coalesce({took}, 0) AS took FROM jobs j WHERE j.run_id = w.run \
-             AND j.created_at > now() - greatest(w.spacing, {OPEN_WITHIN_MS}) * interval '1 millisecond' \
+             AND j.created_at > now() - greatest(w.spacing, {looked_back_ms}) * interval '1 millisecond' \
              AND j.{IS_OURS}) o ON true GROUP BY w.run, w.campaign), \
          queued AS (INSERT INTO jobs (run_id, queue, type, payload, status, attempts) \
            SELECT g.run, 'status', 'aggregate-status', \

@@ -72,6 +72,33 @@ async fn a_turn_that_is_open_or_recent_is_not_planned_again() {
 }
 
 #[tokio::test]
+async fn the_pause_after_a_long_computation_is_kept_however_old_its_row_is() {
+    let world = World::new().await;
+    for database in [world.database().await, world.each().await] {
+        let (campaign, run) = world.running().await;
+        let plan = async || database.enqueue(&[wanted(campaign, run, 15_000)]).await.unwrap();
+        assert_eq!(plan().await.queued.len(), 1);
+        let claim = database.claim(1).await.unwrap().claims.remove(0);
+        database.finish(&claim, None, History::Absent).await.unwrap();
+        // Planned 11 minutes ago, computed for a minute: nine minutes of pause, which began 9:30 or 8:30 minutes ago.
+        let age = async |over_ms: u64| {
+            let statement = format!(
+                "UPDATE jobs SET created_at = now() - interval '11 minutes', payload = payload || \
+                 jsonb_build_object('tookMs', 60000, \
+                 'plannedAt', floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint - 660000, \
+                 'overAt', floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint - {over_ms})"
+            );
+            world.sql(&statement).await;
+        };
+        age(510_000).await;
+        assert_eq!(plan().await.recent, 1, "its pause goes on");
+        age(570_000).await;
+        assert_eq!(plan().await.queued.len(), 1, "its pause is over");
+        world.sql("DELETE FROM jobs WHERE queue = 'status'").await;
+    }
+}
+
+#[tokio::test]
 async fn schedulers_that_plan_at_the_same_moment_plan_each_turn_once() {
     let world = World::new().await;
     for database in [world.database().await, world.each().await] {

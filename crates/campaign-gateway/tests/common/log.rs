@@ -229,6 +229,7 @@ impl EventLog for Memory {
     }
 
     async fn missed(&self, campaign: CampaignId, since: Since, limit: usize) -> Result<Page, SourceError> {
+        self.pass("missed").await?;
         let state = self.ask()?;
         let fits = |event: &&Event| {
             event.campaign == campaign

@@ -80,7 +80,7 @@ impl Key {
 struct Site {
     answer: Arc<Mutex<(u16, String)>>,
     requests: Arc<Mutex<Vec<String>>>,
-    /// Whoever holds it keeps the answers back.
+    /// The one that holds it keeps the answers back.
     gate: Arc<tokio::sync::Mutex<()>>,
     url: String,
 }

@@ -11,6 +11,8 @@ mod hostile;
 mod import;
 #[path = "peers/kills.rs"]
 mod kills;
+#[path = "peers/long.rs"]
+mod long;
 #[path = "peers/network.rs"]
 mod network;
 #[path = "peers/page.rs"]

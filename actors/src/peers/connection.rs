@@ -2,12 +2,12 @@
 //!
 //! It touches the socket of its sender. Promises: whatever the sender does ends at most this connection, and a crash of this actor
 //! too; a line that is no message is counted and dropped, and the connection goes on; a sender that is faster than the state, or
-//! than its limit of lines, waits at its own socket; no error names what a sender wrote; a connection that is silent holds no buffer. The
-//! handshake of TLS is made here too, within its time.
+//! than its limit of lines, waits at its own socket; a long picture is read while it arrives, and is shown as a whole or not at all; no
+//! error names what a sender wrote; a connection that is silent holds no buffer. The handshake of TLS is made here too, within its time.
 
 use std::{sync::Arc, time::Duration};
 
-use peer_snapshots::{Endless, Frame, Framer, Message, read};
+use peer_snapshots::{Endless, Frame, Framer, Message, ReadAhead, Unreadable};
 use ports::{Tls, client_name, read_some};
 use subtle::ConstantTimeEq as _;
 use supervision::{Address, Context, Failure, Worker};
@@ -114,7 +114,7 @@ impl Connection {
         open: &OpenConnection,
     ) -> Result<End, Failure> {
         let settings = &self.peers.0.settings;
-        let mut framer = Framer::new(settings.max_line);
+        let (mut framer, mut ahead) = (Framer::new(settings.max_line), ReadAhead::default());
         let mut is_known = settings.secret.is_none();
         let mut pace = Pace::new(settings.lines_per_second);
         let clock = cx.clock();
@@ -150,8 +150,11 @@ impl Connection {
                 }
                 pace.take(cx).await;
                 match frame {
-                    Frame::Line(line) => self.line(line, open).await,
-                    Frame::TooLong(_) => self.peers.0.counts.fault(LineFault::TooLong),
+                    Frame::Line(line) => self.line(ahead.read(line), open).await,
+                    Frame::TooLong(_) => {
+                        ahead.forget();
+                        self.peers.0.counts.fault(LineFault::TooLong);
+                    }
                 }
                 until = clock.now() + settings.silent_after;
                 cx.progress();
@@ -159,6 +162,10 @@ impl Connection {
             // A sender that has not told the secret yet gets no room for a long line.
             if !is_known && framer.unfinished() > LONGEST_SECRET {
                 return Ok(End::Closed(Closed::Secret));
+            }
+            // Others run between two batches: a large packet must not hold them up.
+            while ahead.look(framer.unfinished_line(), |entries| settings.naming.hide_entries(entries)) {
+                tokio::task::yield_now().await;
             }
         }
     }
@@ -169,11 +176,12 @@ impl Connection {
         line.ct_eq(secret.as_bytes()).into()
     }
 
-    async fn line(&self, line: &[u8], open: &OpenConnection) {
+    /// Takes what was read of a line, and how many of its entries have their addresses hidden already.
+    async fn line(&self, (read, hidden): (Result<Message, Unreadable>, usize), open: &OpenConnection) {
         let shared = &self.peers.0;
-        match read(line) {
+        match read {
             Ok(mut message) => {
-                shared.settings.naming.hide(&mut message);
+                shared.settings.naming.hide(&mut message, hidden);
                 shared.counts.message(message.kind());
                 if !matches!(message, Message::Retired(_)) {
                     let arrived = Arrived {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr, str::FromStr, sync::Arc};
 
 use domain::peers::Pseudonyms;
-use peer_snapshots::{LONGEST_TEXT, Message};
+use peer_snapshots::{Entries, LONGEST_TEXT, Message};
 
 /// A network of addresses, such as `10.0.0.0/8`; an address alone is a network of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,28 +86,30 @@ impl Naming {
     }
 
     /// Replaces the addresses within the names of a message by their pseudonyms, where no address may be shown: names are shown and
-    /// stored as they are, and a sender may take that of a miner from its address.
-    pub(super) fn hide(&self, message: &mut Message) {
-        let Some(pseudonyms) = &self.pseudonyms else { return };
-        let hide = |name: &mut String| {
-            if let Some(hidden) = pseudonyms.hide(name, LONGEST_TEXT) {
-                *name = hidden;
-            }
-        };
-        match message {
-            Message::Miners(all) => all.miners.iter_mut().for_each(|miner| hide(&mut miner.name)),
-            Message::Proxy(status) => {
-                hide(&mut status.blockchain_network);
-                status.downstream_miners.iter_mut().for_each(|miner| hide(&mut miner.name));
-            }
-            Message::Metrics(metrics) => metrics.downstreams.iter_mut().for_each(|peer| hide(&mut peer.name)),
+    /// stored as they are, and a sender may take that of a miner from its address. The first `hidden` entries are hidden already: what is
+    /// in the place of an address may look like one again.
+    pub(super) fn hide(&self, message: &mut Message, hidden: usize) {
+        if let Message::Proxy(status) = message {
+            self.hide_name(&mut status.blockchain_network);
+        }
+        self.hide_entries(message.entries_from(hidden));
+    }
+
+    /// Replaces the addresses within the names of entries.
+    pub(super) fn hide_entries(&self, entries: Entries<'_>) {
+        match entries {
+            Entries::Miners(all) => all.iter_mut().for_each(|miner| self.hide_name(&mut miner.name)),
+            Entries::ProxyMiners(all) => all.iter_mut().for_each(|miner| self.hide_name(&mut miner.name)),
+            Entries::Metrics(all) => all.iter_mut().for_each(|peer| self.hide_name(&mut peer.name)),
             // They have no names. Their addresses are hidden where they are shown, and stored nowhere.
-            Message::Connections(_)
-            | Message::Pool(_)
-            | Message::Heartbeat(_)
-            | Message::Balance(_)
-            | Message::Quote(_)
-            | Message::Retired(_) => {}
+            Entries::Connections(_) | Entries::PoolProxies(_) | Entries::None => {}
+        }
+    }
+
+    fn hide_name(&self, name: &mut String) {
+        let Some(pseudonyms) = &self.pseudonyms else { return };
+        if let Some(hidden) = pseudonyms.hide(name, LONGEST_TEXT) {
+            *name = hidden;
         }
     }
 }

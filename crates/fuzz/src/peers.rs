@@ -1,6 +1,6 @@
 //! What a sender of pictures writes: the lines of a connection, and the message of each.
 
-use peer_snapshots::{ENDLESS, Endless, Frame, Framer, Message, Tagging, Unreadable, read};
+use peer_snapshots::{ENDLESS, Endless, Frame, Framer, Message, ReadAhead, Tagging, Unreadable, read};
 use testkit::fuzz::label;
 
 /// The longest line of these connections, in bytes. It is short, so that inputs reach it.
@@ -18,6 +18,7 @@ pub(crate) fn lines(input: &[u8]) -> String {
     for length in [1, length] {
         assert_eq!(frames(input, length), (whole.clone(), endless), "packets of {length} bytes");
     }
+    read_ahead(input, length);
     let longest = input.split(|byte| *byte == b'\n').map(<[u8]>::len).max().unwrap_or_default();
     assert_eq!(endless.is_some(), longest > LONGEST * ENDLESS, "the longest line has {longest} bytes");
     let mut labels: Vec<String> = Vec::new();
@@ -49,6 +50,23 @@ fn frames(input: &[u8], length: usize) -> (Vec<Option<Vec<u8>>>, Option<Endless>
         }
     }
     (found, None)
+}
+
+/// What is read of lines while they arrive in packets of this length is what is read of them as a whole.
+fn read_ahead(input: &[u8], length: usize) {
+    let (mut framer, mut ahead) = (Framer::new(LONGEST), ReadAhead::every(length));
+    for packet in input.chunks(length) {
+        let mut packet = packet;
+        loop {
+            match framer.next(&mut packet) {
+                Ok(Some(Frame::Line(line))) => assert_eq!(ahead.read(line).0, read(line)),
+                Ok(Some(Frame::TooLong(_))) => ahead.forget(),
+                Ok(None) => break,
+                Err(_) => return,
+            }
+        }
+        while ahead.look(framer.unfinished_line(), |_| {}) {}
+    }
 }
 
 /// One line.

@@ -115,6 +115,12 @@ impl Framer {
         self.length
     }
 
+    /// What has come of an unfinished line; nothing while a line is skipped.
+    #[must_use]
+    pub fn unfinished_line(&self) -> &[u8] {
+        if self.is_returned { &[] } else { &self.buffer }
+    }
+
     /// How much memory it holds, in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {

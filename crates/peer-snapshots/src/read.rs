@@ -67,27 +67,27 @@ impl Wire for Tag {
 shape! {
     /// All fields of all messages. Each is `None` where it is absent or null.
     #[allow(non_snake_case)] // Messages of the enum form are fields here.
-    struct Fields [else retired: Retired = Retired::of] {
-        MinerSnapshot: Option<MinerSnapshot>,
-        ConnectionSnapshot: Option<ConnectionSnapshot>,
+    pub(crate) struct Fields [else retired: Retired = Retired::of] {
+        pub(crate) MinerSnapshot: Option<MinerSnapshot>,
+        pub(crate) ConnectionSnapshot: Option<ConnectionSnapshot>,
         BalanceUpdate: Option<BalanceUpdate>,
         QuoteCreated: Option<QuoteCreated>,
 
         tag as "type": Option<Tag>,
-        miners: Option<Vec<MinerInfo>>,
-        connections: Option<Vec<ConnectionInfo>>,
+        pub(crate) miners: Option<Vec<MinerInfo>>,
+        pub(crate) connections: Option<Vec<ConnectionInfo>>,
         balance: Option<u64>,
         downstream_id: Option<u32>,
         amount: Option<u64>,
 
         service_type: Option<MeteredService>,
-        downstreams: Option<Vec<DownstreamMetrics>>,
+        pub(crate) downstreams: Option<Vec<DownstreamMetrics>>,
         ehash_balance: Option<u64>,
         upstream_pool: Option<UpstreamPool>,
-        downstream_miners: Option<Vec<ProxyMiner>>,
+        pub(crate) downstream_miners: Option<Vec<ProxyMiner>>,
         blockchain_network: Option<String>,
         services: Option<Vec<Service>>,
-        downstream_proxies: Option<Vec<PoolProxy>>,
+        pub(crate) downstream_proxies: Option<Vec<PoolProxy>>,
         listen_address: Option<String>,
         timestamp: Option<u64>,
     }
@@ -199,7 +199,7 @@ const TIMESTAMP: Required = ("timestamp", |fields| fields.timestamp.is_some());
 
 impl Fields {
     /// The message that these are the fields of.
-    fn message(self) -> Result<Message, Unreadable> {
+    pub(crate) fn message(self) -> Result<Message, Unreadable> {
         let several = || Err(Unreadable::new(Reason::Shape, None, String::new()));
         let outer = [
             self.MinerSnapshot.is_some(),

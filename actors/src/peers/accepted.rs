@@ -2,15 +2,28 @@
 
 use std::{collections::VecDeque, net::IpAddr, sync::Mutex};
 
+use ports::limit_received;
 use tokio::{net::TcpStream, sync::Notify};
 
 use crate::env::lock::lock;
+
+/// What the system may hold of a connection, in bytes: some packets, so that a sender is as fast as its actor.
+const MOST_RECEIVED: usize = 256 << 10;
 
 /// A connection that nobody serves yet.
 #[derive(Debug)]
 pub(super) struct Accepted {
     pub(super) stream: TcpStream,
     pub(super) from: IpAddr,
+}
+
+impl Accepted {
+    /// A connection of which the system holds little.
+    pub(super) fn new(stream: TcpStream, from: IpAddr) -> Self {
+        // Where the system refuses it, its own limit holds.
+        let _ = limit_received(&stream, MOST_RECEIVED);
+        Self { stream, from }
+    }
 }
 
 /// The connections that wait. At most as many as there are actors, so that each is served soon.
@@ -65,6 +78,7 @@ impl Waiting {
 mod tests {
     use std::{net::Ipv4Addr, time::Duration};
 
+    use socket2::SockRef;
     use tokio::net::TcpListener;
 
     use super::*;
@@ -77,7 +91,7 @@ mod tests {
         let arrive = async {
             for _ in 0..2 {
                 let stream = TcpStream::connect(address).await.expect("a connection");
-                let accepted = Accepted { stream, from: Ipv4Addr::LOCALHOST.into() };
+                let accepted = Accepted::new(stream, Ipv4Addr::LOCALHOST.into());
                 assert!(waiting.push(accepted, 2).is_ok());
             }
         };
@@ -87,13 +101,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_system_holds_of_a_connection_what_it_may() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let [stream, other] = [TcpStream::connect(address).await, TcpStream::connect(address).await];
+        let accepted = Accepted::new(stream.expect("a connection"), Ipv4Addr::LOCALHOST.into());
+        let held = |stream: &TcpStream| SockRef::from(stream).recv_buffer_size().expect("known");
+        // One that is left alone begins with another size, and grows.
+        assert_ne!(held(&accepted.stream), held(&other.expect("a connection")));
+        assert!(held(&accepted.stream) <= 2 * MOST_RECEIVED);
+    }
+
+    #[tokio::test]
     async fn no_more_wait_than_may() {
         let waiting = Waiting::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         for is_taken in [true, false] {
             let stream = TcpStream::connect(address).await.expect("a connection");
-            let accepted = Accepted { stream, from: Ipv4Addr::LOCALHOST.into() };
+            let accepted = Accepted::new(stream, Ipv4Addr::LOCALHOST.into());
             assert_eq!(waiting.push(accepted, 1).is_ok(), is_taken);
         }
     }

@@ -37,7 +37,7 @@ impl PeerListener {
         }
         // Those that wait will be served by the actors that are free.
         let free = shared.settings.most_connections.saturating_sub(shared.open.len());
-        if shared.waiting.push(Accepted { stream, from }, free).is_err() {
+        if shared.waiting.push(Accepted::new(stream, from), free).is_err() {
             shared.counts.closed(Closed::TooMany);
         }
     }

@@ -85,6 +85,7 @@ bench:
 	$(CARGO) bench --package state-tracker --bench operation $(FEATURES)
 	$(CARGO) bench --package state-tracker --bench burst $(FEATURES)
 	$(CARGO) bench --package state-tracker --bench neighbour $(FEATURES)
+	$(CARGO) bench --package state-tracker --bench markets $(FEATURES)
 	$(CARGO) bench --package state-tracker --bench relayer $(FEATURES)
 	$(CARGO) bench --package state-tracker --bench api $(FEATURES)
 	$(CARGO) bench --package state-tracker --bench peers $(FEATURES)

@@ -353,7 +353,8 @@ fn children(
             }
         })
     };
-    let markets = Child::supervisor("markets", markets);
+    // No market needs another one. One after the other, ten thousand would not stop within the deadline of the process.
+    let markets = Child::independent("markets", markets);
     // Mandatory are the listener and the markets: without them no dataset is
     // written. Pruner, index and collector may stay down.
     let mut children = vec![listen.policy(mandatory), markets.policy(mandatory)];

@@ -1,6 +1,13 @@
 //! The service in a process of its own, as its users run it, and what it costs.
 
-use std::{fs, net::SocketAddr, process::Stdio, time::Duration};
+#![allow(dead_code, reason = "each bench uses a part of it")]
+
+use std::{
+    fs,
+    net::SocketAddr,
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
 
 use testkit::{RedisServer, wait_until};
 use tokio::{
@@ -20,17 +27,24 @@ pub(crate) struct Service {
 impl Service {
     /// Starts it with one market and these settings, and waits until it is ready.
     pub(crate) async fn start(redis: &RedisServer, more: &[(&str, &str)]) -> Self {
+        let market = ("DATA_MARKET_ADDRESSES", "0x0C2E22fe7526fAeF28E7A58c84f8723dEFcE200c");
+        let service = Self::launch(redis, &[&[market], more].concat()).await;
+        wait_until("it is ready", SOON, async || service.is_ready().await).await;
+        service
+    }
+
+    /// Starts it with these settings, which name its markets, and waits until its ports are open.
+    pub(crate) async fn launch(redis: &RedisServer, settings: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_state-tracker"))
             .env_clear()
             .env("REDIS_HOST", "127.0.0.1")
             .env("REDIS_PORT", redis.port().to_string())
             .env("PROTOCOL_STATE_CONTRACT", "0xE88E5f64AEB483d7057645326AdDFA24A3B312DF")
-            .env("DATA_MARKET_ADDRESSES", "0x0C2E22fe7526fAeF28E7A58c84f8723dEFcE200c")
             .env("STATE_TRACKER_METRICS_PORT", "0")
             .env("STATE_TRACKER__HTTP__HOST", "127.0.0.1")
             .env("STATE_TRACKER__HTTP__OPERATOR_ADDRESS", "127.0.0.1:0")
             .env("STATE_TRACKER__LOG__FORMAT", "json")
-            .envs(more.iter().copied())
+            .envs(settings.iter().copied())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
@@ -44,10 +58,11 @@ impl Service {
             }
         };
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let service = Self { child, metrics };
-        wait_until("it is ready", SOON, async || service.ask("/readyz").await.starts_with("HTTP/1.1 200"))
-            .await;
-        service
+        Self { child, metrics }
+    }
+
+    pub(crate) async fn is_ready(&self) -> bool {
+        self.ask("/readyz").await.starts_with("HTTP/1.1 200")
     }
 
     /// The most memory that it has had, in MB.
@@ -73,9 +88,9 @@ impl Service {
     }
 
     /// Stops it and waits for its end.
-    pub(crate) async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) -> ExitStatus {
         let pid = self.pid().to_string();
         Command::new("kill").arg(pid).status().await.expect("kill runs");
-        self.child.wait().await.expect("it ends");
+        self.child.wait().await.expect("it ends")
     }
 }

@@ -113,11 +113,12 @@ pub(super) fn children(
             None => fetcher,
         }
     });
-    let prepare = Child::supervisor("batch-preparer", preparers).policy(policy);
+    // One child a market, here and below, and no market needs another one.
+    let prepare = Child::independent("batch-preparer", preparers).policy(policy);
     let mut members = vec![fetch.policy(policy), prepare, values.policy(policy), clean.policy(policy)];
     members.extend(finalized);
     let told = [("relayer", lanes), ("rewards", rewards)].into_iter().filter(|(_, told)| !told.is_empty());
-    members.extend(told.map(|(name, told)| Child::supervisor(name, told).policy(policy)));
+    members.extend(told.map(|(name, told)| Child::independent(name, told).policy(policy)));
     let alerts = alerts.map(|alerts| alerts.for_sender(notices.name()));
     let notify = Child::actor(notices, move || Notifier::passing_on(alerts.clone())).policy(policy);
     Ok(vec![notify, Child::supervisor(COLLECTOR, members).policy(policy)])

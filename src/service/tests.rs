@@ -1,5 +1,9 @@
 //! The actors and the edges of the whole tree, at its start and after reloads, without Redis.
 
+use std::time::Duration;
+
+use supervision::{Notice, State, What};
+
 use super::*;
 
 const MARKETS: [&str; 2] =
@@ -107,6 +111,37 @@ async fn every_edge_after_a_reload_is_declared_by_an_actor_of_the_tree_and_none_
     service.reload(&config(&[first], &[NODE])).await.expect("removed");
     assert_eq!(edges(&service), of_chain(&[first]));
     service.stop().await;
+}
+
+#[tokio::test]
+async fn what_each_market_has_of_its_own_is_stopped_at_once() {
+    let relayer = ("TX_RELAYER_URL", "http://127.0.0.1:3");
+    let service = start(&config(&MARKETS, &[NODE, relayer])).await;
+    let groups = ["markets", "collector/batch-preparer", "collector/relayer", "collector/rewards"];
+    let is_child = |path: &str, group: &str| path.rsplit_once('/').is_some_and(|(above, _)| above == group);
+    let run = async || {
+        let health = service.tree().health();
+        groups.iter().all(|group| {
+            let of_group = health.iter().filter(|actor| is_child(&actor.path, group));
+            of_group.filter(|actor| actor.state == State::Running).count() == MARKETS.len()
+        })
+    };
+    testkit::wait_until("what the markets have runs", Duration::from_secs(30), run).await;
+    let mut changes = service.tree().subscribe();
+    service.stop().await;
+    let mut states = Vec::new();
+    while let Some(notice) = changes.next().await {
+        let Notice::Changed(change) = notice else { panic!("{notice:?}") };
+        if let What::State { state, .. } = change.what {
+            states.push((change.path, state));
+        }
+    }
+    for group in groups {
+        let of_group = states.iter().filter(|(path, _)| is_child(path, group));
+        let states: Vec<State> = of_group.map(|(_, state)| *state).collect();
+        // One after the other, the second would be asked after the first had stopped.
+        assert_eq!(states, [State::Stopping, State::Stopping, State::Stopped, State::Stopped], "{group}");
+    }
 }
 
 /// Settings of campaigns whose database does not answer, with a port of their own.

@@ -72,6 +72,12 @@ impl Child {
         Self::group(name.into(), Strategy::OneForOne, children)
     }
 
+    /// A supervisor over `children` that do not need each other, one for one: they start in this order, and when they stop, all are
+    /// asked at once, each with its own deadline. The supervisor may take as long as the slowest of them.
+    pub fn independent(name: impl Into<Name>, children: Vec<Child>) -> Self {
+        Self::group(name.into(), Strategy::Independent, children)
+    }
+
     /// A supervisor over `children` of which each depends on those before it: when one ends, those after it are stopped in
     /// reverse order and started again after it, in order. They keep their mailboxes. Their exits count as
     /// [`ExitKind::Sibling`](crate::ExitKind::Sibling) and not against their restart limits.
@@ -86,7 +92,8 @@ impl Child {
     }
 
     fn group(name: Name, strategy: Strategy, children: Vec<Child>) -> Self {
-        let shutdown = match stop_within_of(children.iter().map(|child| child.policy.shutdown.limit())) {
+        let limits = children.iter().map(|child| child.policy.shutdown.limit());
+        let shutdown = match stop_within_of(strategy, limits) {
             Some(limit) => Shutdown::Within(limit),
             None => Shutdown::Unlimited,
         };
@@ -207,10 +214,16 @@ mod tests {
             let Policy { shutdown, start_within, stall_after, .. } = *group.policy;
             assert_eq!((shutdown, start_within, stall_after), (Shutdown::Within(needed), 15 * SECOND, None));
         }
+        // All at once: the slowest of them.
+        let at_once = Child::independent("group", two()).policy(own).policy;
+        let needed = SECOND + 3 * SECOND + KILL_GRACE;
+        assert_eq!((at_once.shutdown, at_once.start_within), (Shutdown::Within(needed), 15 * SECOND));
         // The rest of it counts.
         assert_eq!(Child::supervisor("group", two()).policy(own).policy.restart, crate::Restart::Temporary);
-        let endless = vec![child("a", Shutdown::Unlimited)];
-        assert_eq!(Child::supervisor("group", endless).policy.shutdown, Shutdown::Unlimited);
+        let endless = || vec![child("a", Shutdown::Unlimited), child("b", Shutdown::AtOnce)];
+        for group in [Child::supervisor("group", endless()), Child::independent("group", endless())] {
+            assert_eq!(group.policy.shutdown, Shutdown::Unlimited);
+        }
     }
 
     #[test]

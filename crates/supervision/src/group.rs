@@ -83,7 +83,9 @@ impl Member {
             MemberKind::Actor(_) => self.slot.policy.shutdown.limit(),
             MemberKind::Supervisor(group) => {
                 let own = self.slot.policy.shutdown.limit()?;
-                let needed = stop_within_of(group.members().values().map(|member| member.stop_within()))?;
+                let members = group.members();
+                let needed =
+                    stop_within_of(group.strategy, members.values().map(|member| member.stop_within()))?;
                 Some(own.max(needed))
             }
         }
@@ -123,11 +125,20 @@ impl Member {
 
 /// How long a supervisor may take to stop, from what its children may take: it must not be killed while it still waits
 /// for them. `None` without a limit.
-pub(crate) fn stop_within_of(mut children: impl Iterator<Item = Option<Duration>>) -> Option<Duration> {
-    let all = |all: Duration, child: Option<Duration>| {
-        child.map(|child| all.saturating_add(child).saturating_add(KILL_GRACE))
-    };
-    children.try_fold(Duration::from_secs(1), all)
+pub(crate) fn stop_within_of(
+    strategy: Strategy,
+    mut children: impl Iterator<Item = Option<Duration>>,
+) -> Option<Duration> {
+    let own = Duration::from_secs(1);
+    let needed = |child: Option<Duration>| child.map(|child| child.saturating_add(KILL_GRACE));
+    match strategy {
+        // All at once: as long as the slowest of them.
+        Strategy::Independent => {
+            let slowest = children.try_fold(Duration::ZERO, |all, child| Some(all.max(needed(child)?)));
+            Some(own.saturating_add(slowest?))
+        }
+        _ => children.try_fold(own, |all, child| Some(all.saturating_add(needed(child)?))),
+    }
 }
 
 /// The members under one supervisor, in start order. This is the wanted state; the supervisor establishes it.

@@ -16,12 +16,14 @@ pub enum Restart {
     Temporary,
 }
 
-/// What happens to the siblings of a child that ends and is restarted.
+/// What happens to the siblings of a child that ends and is restarted, and whether they stop one after the other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Strategy {
     /// They continue.
     #[default]
     OneForOne,
+    /// They continue, and all stop at once: none needs another one.
+    Independent,
     /// All depend on each other: the others stop in reverse order, and all start again in order.
     OneForAll,
     /// Those after it in the start order depend on it: they stop in reverse order, and start again after it in order.

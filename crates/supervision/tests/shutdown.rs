@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::{future::pending, time::Duration};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use common::{
     HOUR, Job, Log, MINUTE, MS, SECOND, all_run, attempts, calm, each, eventually, job, manual, new_mailbox,
@@ -14,6 +14,7 @@ use supervision::{
     Policy, SendError, Shutdown, State, StopReport, Tree, Worker,
     fail::{self, Fault, When},
 };
+use tokio::sync::Barrier;
 
 /// Stops a tree while its manual clock moves. Returns the report and how long the stop took, to 10 ms of that clock.
 async fn stop(tree: &Tree, clock: &Clock, within: Duration) -> (StopReport, u128) {
@@ -156,6 +157,77 @@ async fn an_actor_that_does_not_stop_is_killed_at_its_deadline_and_the_others_st
     // It was not the message's fault.
     let stats = ends.stats();
     assert_eq!((stats.waiting, stats.in_flight, stats.dead_lettered), (1, 0, 0));
+}
+
+/// Ends only when all others like it have been asked to stop.
+struct Together {
+    name: &'static str,
+    all: Arc<Barrier>,
+    log: Log<String>,
+}
+
+impl Worker for Together {
+    async fn run(&mut self, cx: &Context) -> Result<(), Failure> {
+        cx.stopped().await;
+        self.all.wait().await;
+        self.log.note(format!("-{}", self.name));
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn independent_children_stop_at_once_and_those_around_and_below_them_in_order() {
+    // An hour for each to stop, none of which passes: a child that were asked alone would wait for the others for ever.
+    let patient = || Policy { shutdown: Shutdown::Within(HOUR), stall_after: None, ..Policy::default() };
+    let (log, all) = (Log::default(), Arc::new(Barrier::new(3)));
+    let noted = |name| {
+        let log = log.clone();
+        Child::worker(name, move || Noted { name, log: log.clone() })
+    };
+    let together = |name| {
+        let (log, all) = (log.clone(), all.clone());
+        Child::worker(name, move || Together { name, all: all.clone(), log: log.clone() }).policy(patient())
+    };
+    let pair = |name, first, second| Child::supervisor(name, vec![noted(first), together(second)]);
+    let group = vec![pair("one", "b", "c"), pair("two", "d", "e"), pair("three", "f", "g")];
+    let tree = start(&manual(), vec![noted("a"), Child::independent("group", group), noted("z")]).await;
+    all_run(&tree).await;
+    log.take();
+    let report = soon("the stop", tree.stop(HOUR)).await;
+    assert_eq!((report.outcome, report.left_behind), (Outcome::Stopped, 0));
+    for actor in tree.health() {
+        assert_eq!((actor.state, actor.exits(ExitKind::Stopped)), (State::Stopped, 1), "{}", actor.path);
+    }
+    let log = log.all();
+    assert_eq!((log.first(), log.last(), log.len()), (Some(&"-z".to_owned()), Some(&"-a".to_owned()), 8));
+    let at = |name: &str| log.iter().position(|noted| noted == name);
+    for [first, second] in [["-b", "-c"], ["-d", "-e"], ["-f", "-g"]] {
+        assert!(at(second) < at(first), "{log:?}");
+    }
+}
+
+#[tokio::test]
+async fn independent_children_that_do_not_stop_are_killed_each_at_its_own_deadline() {
+    let clock = manual();
+    let deaf = |name: &str, limit: Duration| {
+        let (mailbox, _) = new_mailbox(name, attempts(1), &clock);
+        let policy = Policy { shutdown: Shutdown::Within(limit), stall_after: None, ..Policy::default() };
+        Child::actor(mailbox, || Deaf).policy(policy)
+    };
+    let (x, y, z) = (deaf("x", SECOND), deaf("y", 3 * SECOND), deaf("z", 2 * SECOND));
+    let noted = Child::worker("noted", || Noted { name: "noted", log: Log::default() });
+    let tree = start(&clock, vec![Child::independent("group", vec![x, y, noted, z])]).await;
+    all_run(&tree).await;
+    let (report, took) = stop(&tree, &clock, MINUTE).await;
+    // As long as the slowest, and their supervisor is not killed.
+    assert_eq!((report.outcome, report.abandoned.len(), took), (Outcome::Stopped, 0, 3_000));
+    for (path, limit) in [("group/x", 1), ("group/y", 3), ("group/z", 2)] {
+        let crash = record(&tree, path).last_crash.expect("on record");
+        assert_eq!(crash.message, format!("it did not stop within {limit}s"));
+    }
+    for path in ["group", "group/noted"] {
+        assert_eq!(record(&tree, path).exits(ExitKind::Stopped), 1, "{path}");
+    }
 }
 
 /// Never yields: not even a kill ends it.

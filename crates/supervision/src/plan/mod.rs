@@ -2,7 +2,8 @@
 //!
 //! One for one: a failed child is restarted and its siblings continue. Rest for one: the children after it are stopped too, one
 //! after the other in reverse order; when the failed child is back, they are started again in order. One for all: all others are
-//! stopped in reverse order, and all are started again in order. Only the failed child has a restart charged.
+//! stopped in reverse order, and all are started again in order. Only the failed child has a restart charged. Independent: one for
+//! one, and a stop for good does not go from child to child, but asks all at once.
 //!
 //! It never waits and touches nothing. A child keeps its number while others are added and removed; numbers grow, and give the
 //! start order. Each child has a token that changes with every change of its state, and a timer has the token of the moment
@@ -42,6 +43,9 @@ enum Phase {
     Pausing(Index),
     /// The ordered stop waits for this child.
     Stopping(Index),
+    /// All were asked to stop at once, and so many have not ended yet. A count, since a search at each end would take the square
+    /// of their number.
+    StoppingAll(usize),
     Finished,
 }
 
@@ -89,7 +93,7 @@ impl Plan {
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
-        matches!(self.phase, Phase::Stopping(_) | Phase::Finished)
+        matches!(self.phase, Phase::Stopping(_) | Phase::StoppingAll(_) | Phase::Finished)
     }
 
     /// Begins the ordered start.
@@ -111,7 +115,7 @@ impl Plan {
             // The ordered start reaches it, since its number is the highest.
             Phase::Starting(_) | Phase::Falling { .. } | Phase::Pausing(_) => {}
             Phase::Running => child.spawn(index, &mut actions),
-            Phase::Stopping(_) | Phase::Finished => child.state = State::Stopped,
+            Phase::Stopping(_) | Phase::StoppingAll(_) | Phase::Finished => child.state = State::Stopped,
         }
         actions
     }
@@ -175,9 +179,7 @@ impl Plan {
         };
         if stopping {
             // No restart during a stop, whatever the policy.
-            child.token += 1;
-            child.state = State::Stopped;
-            self.stop_on(index, &mut actions);
+            self.stopped(index, State::Stopped, &mut actions);
             return actions;
         }
         if child.leaving {
@@ -211,7 +213,7 @@ impl Plan {
                 return actions;
             }
             match self.strategy {
-                Strategy::OneForOne => self.started(index, &mut actions),
+                Strategy::OneForOne | Strategy::Independent => self.started(index, &mut actions),
                 Strategy::RestForOne | Strategy::OneForAll => self.fall(index, &mut actions),
             }
         }
@@ -221,7 +223,7 @@ impl Plan {
     /// Whether the child `index` depends on `other`.
     fn depends(&self, index: Index, other: Index) -> bool {
         match self.strategy {
-            Strategy::OneForOne => false,
+            Strategy::OneForOne | Strategy::Independent => false,
             Strategy::RestForOne => index > other,
             Strategy::OneForAll => index != other,
         }
@@ -273,10 +275,7 @@ impl Plan {
                 child.degraded = false;
             }
             Timer::StopOverdue => child.kill(index, &mut actions),
-            Timer::KillOverdue if stopping => {
-                child.state = State::Abandoned;
-                self.stop_on(index, &mut actions);
-            }
+            Timer::KillOverdue if stopping => self.stopped(index, State::Abandoned, &mut actions),
             Timer::KillOverdue if child.leaving => {
                 child.state = State::Abandoned;
                 self.gone(index, &mut actions);
@@ -291,7 +290,7 @@ impl Plan {
         actions
     }
 
-    /// Begins the stop, in reverse order.
+    /// Begins the stop: in reverse order, or of all children at once.
     pub(crate) fn stop(&mut self) -> Vec<Action> {
         let mut actions = Vec::new();
         if self.is_stopping() {
@@ -305,7 +304,10 @@ impl Plan {
                 self.touched.push(index);
             }
         }
-        self.stop_from(Bound::Unbounded, &mut actions);
+        match self.strategy {
+            Strategy::Independent => self.stop_all(&mut actions),
+            _ => self.stop_from(Bound::Unbounded, &mut actions),
+        }
         actions
     }
 
@@ -396,10 +398,39 @@ impl Plan {
         }
     }
 
-    /// Continues the ordered stop if it waits for `index`.
-    fn stop_on(&mut self, index: Index, actions: &mut Vec<Action>) {
-        if self.phase == Phase::Stopping(index) {
-            self.stop_from(Bound::Excluded(index), actions);
+    /// During the stop, `index` has ended or could not be ended. Continues the stop if it waits for it.
+    fn stopped(&mut self, index: Index, state: State, actions: &mut Vec<Action>) {
+        let Some(child) = self.children.get_mut(&index) else { return };
+        // Nobody waits any longer for an abandoned child, which may end at last.
+        let lived = child.lives();
+        child.token += 1;
+        child.state = state;
+        if !lived {
+            return;
+        }
+        match self.phase {
+            Phase::Stopping(at) if at == index => self.stop_from(Bound::Excluded(index), actions),
+            Phase::StoppingAll(left) => self.wait_for_all(left.saturating_sub(1), actions),
+            _ => {}
+        }
+    }
+
+    /// Stops all living children at once.
+    fn stop_all(&mut self, actions: &mut Vec<Action>) {
+        let mut asked = 0;
+        for (&index, child) in self.children.iter_mut().rev().filter(|(_, child)| child.lives()) {
+            child.stop(index, Action::Stop(index), actions);
+            self.touched.push(index);
+            asked += 1;
+        }
+        self.wait_for_all(asked, actions);
+    }
+
+    fn wait_for_all(&mut self, left: usize, actions: &mut Vec<Action>) {
+        self.phase = Phase::StoppingAll(left);
+        if left == 0 {
+            self.phase = Phase::Finished;
+            actions.push(Action::Finished);
         }
     }
 

@@ -49,7 +49,12 @@ fn policy() -> impl Strategist<Value = Policy> {
 }
 
 fn strategy() -> impl Strategist<Value = Strategy> {
-    prop::sample::select(vec![Strategy::OneForOne, Strategy::RestForOne, Strategy::OneForAll])
+    prop::sample::select(vec![
+        Strategy::OneForOne,
+        Strategy::Independent,
+        Strategy::RestForOne,
+        Strategy::OneForAll,
+    ])
 }
 
 /// `PROPTEST_CASES`, or 1,000.
@@ -60,7 +65,7 @@ fn cases() -> u32 {
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// `World` itself asserts: never two incarnations of a child, nothing of stale timers, one stop after the other, no
+    /// `World` itself asserts: never two incarnations of a child, nothing of stale timers, one stop after the other or all at once, no
     /// restart beyond the limit, pauses that grow, no kill before its time.
     #[test]
     fn whatever_happens_no_child_lives_twice_and_the_stop_ends(
@@ -85,7 +90,7 @@ proptest! {
         for (child, being) in world.children.iter().enumerate() {
             prop_assert!(!being.alive || being.killed, "{} was left behind", child);
         }
-        prop_assert!(world.started <= 1 || strategy != Strategy::OneForOne);
+        prop_assert!(world.started <= 1 || !matches!(strategy, Strategy::OneForOne | Strategy::Independent));
         let in_order = world.first_starts.is_sorted_by(|earlier, later| earlier < later);
         prop_assert!(in_order, "started in the order {:?}", world.first_starts);
         prop_assert!(world.stops.is_sorted_by(|earlier, later| earlier > later), "stopped {:?}", world.stops);
@@ -136,7 +141,11 @@ proptest! {
             world.fire(at);
         }
         let limit = |policy: &Policy| policy.shutdown.limit().unwrap_or_default() + KILL_GRACE;
-        let bound: Duration = world.children.iter().map(|being| limit(&being.policy)).sum();
+        let limits = world.children.iter().map(|being| limit(&being.policy));
+        let bound: Duration = match strategy {
+            Strategy::Independent => limits.max().unwrap_or_default(),
+            _ => limits.sum(),
+        };
         prop_assert!(world.now.duration_since(began) <= bound);
     }
 }
@@ -340,6 +349,35 @@ fn a_child_that_escalates_stops_the_others_in_reverse_and_nothing_is_started_aga
         let states: Vec<_> = (0..4).filter_map(|child| plan.state(child)).collect();
         assert_eq!(states, [(State::Stopped, false); 4]);
     }
+    let mut plan = four(Strategy::Independent, policy);
+    let others = [3, 1, 0].map(Action::Stop);
+    assert_eq!(
+        only(&plan.exited(2, ExitKind::Failed, Instant::now())),
+        [&[Action::Escalate(2)], &others[..]].concat()
+    );
+}
+
+#[test]
+fn independent_children_are_asked_to_stop_at_once_and_the_last_to_end_finishes_it() {
+    let policy = Policy { shutdown: Shutdown::Within(SECOND), ..Policy::default() };
+    let mut plan = four(Strategy::Independent, policy);
+    let now = Instant::now();
+    let down = plan.exited(1, ExitKind::Failed, now);
+    let asked = plan.stop();
+    assert_eq!(only(&asked), [Action::Stop(3), Action::Stop(2), Action::Stop(0)]);
+    assert_eq!(plan.stop(), [], "once");
+    assert_eq!(at(&mut plan, &down, Timer::Restart), [], "one that was down stays down");
+    assert_eq!(plan.exited(0, ExitKind::Stopped, now), []);
+    assert_eq!(plan.add(4, Arc::new(policy)), [], "nothing starts any more");
+    // Each has a deadline of its own: this one does not end, not even when it is killed.
+    let killed = at(&mut plan, &asked, Timer::StopOverdue);
+    assert_eq!(only(&killed), [Action::Kill(3)]);
+    assert_eq!(at(&mut plan, &killed, Timer::KillOverdue), []);
+    // Nobody waits for it any longer, so its end is not that of the one that is left.
+    assert_eq!(plan.exited(3, ExitKind::Killed, now), []);
+    assert_eq!(plan.exited(2, ExitKind::Failed, now), [Action::Finished]);
+    let none = Plan::new(Strategy::Independent, [], Chance::new(0)).stop();
+    assert_eq!(none, [Action::Finished]);
 }
 
 #[test]

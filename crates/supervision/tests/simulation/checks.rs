@@ -348,9 +348,14 @@ impl Known {
             };
         }
         let children = self.lives.iter().enumerate().filter(|(_, life)| life.above == Some(me));
-        children
-            .map(|(child, _)| self.stop_bound(child))
-            .try_fold(2_000, |all, child| Some(all + child? + GRACE))
+        let mut bounds = children.map(|(child, _)| self.stop_bound(child));
+        match life.kind {
+            // All at once: the slowest of them.
+            Kind::Independent => {
+                bounds.try_fold(2_000 + GRACE, |all, child| Some(all.max(2_000 + child? + GRACE)))
+            }
+            _ => bounds.try_fold(2_000, |all, child| Some(all + child? + GRACE)),
+        }
     }
 
     /// The declared edges between members that are in the tree, by the model.

@@ -53,6 +53,7 @@ pub(crate) enum Kind {
     Actor,
     Worker,
     OneForOne,
+    Independent,
     RestForOne,
     OneForAll,
 }

@@ -140,6 +140,7 @@ impl Builder {
                 _ if !supervises => Kind::Actor,
                 0 | 1 => Kind::RestForOne,
                 2 | 3 => Kind::OneForAll,
+                4 => Kind::Independent,
                 _ => Kind::OneForOne,
             };
             (kind, policy(&mut world.random, above.is_none()), limits(&mut world.random))
@@ -234,6 +235,7 @@ impl Builder {
         let children: Vec<Child> = below.into_iter().map(|draft| self.describe(draft)).collect();
         let child = match (kind, parts) {
             (Kind::RestForOne, _) => Child::rest_for_one(&name, children),
+            (Kind::Independent, _) => Child::independent(&name, children),
             (Kind::OneForAll, _) => Child::one_for_all(&name, children),
             (Kind::Worker, Some(parts)) => Child::worker(&name, move || Source::new(&parts)),
             (Kind::Actor, Some(parts)) => {

@@ -154,6 +154,8 @@ impl World {
         for (child, being) in self.children.iter().enumerate() {
             let asked_at_once = being.asked && being.policy.shutdown == Shutdown::AtOnce;
             assert!(!being.alive || !asked_at_once || being.killed, "{child} was asked and not killed");
+            let stops = self.stopping && self.strategy == Strategy::Independent;
+            assert!(!stops || !being.alive || being.asked, "{child} was not asked with the others");
         }
     }
 
@@ -164,7 +166,7 @@ impl World {
         assert!(!self.children[child].leaving, "an incarnation of {child}, which is to leave");
         assert!(!self.children[child].ended, "an incarnation of {child}, which has ended for good");
         let others = match self.strategy {
-            Strategy::OneForOne => 0..0,
+            Strategy::OneForOne | Strategy::Independent => 0..0,
             Strategy::RestForOne => child + 1..self.children.len(),
             // After a failure all others have ended before the first start; else they start in order.
             Strategy::OneForAll if self.falling.is_some() => 0..self.children.len(),
@@ -199,7 +201,8 @@ impl World {
         } else {
             assert!(being.alive, "{child} was asked to stop");
             let before = self.stops.last().map(|&before| (before, &self.children[before]));
-            let gone = before.is_none_or(|(_, before)| !before.alive || before.killed);
+            let at_once = self.strategy == Strategy::Independent;
+            let gone = at_once || before.is_none_or(|(_, before)| !before.alive || before.killed);
             assert!(
                 gone,
                 "{child} was asked to stop before {:?} had ended",
@@ -214,7 +217,7 @@ impl World {
         let being = &self.children[child];
         assert!(being.alive && !being.leaving && !self.stopping, "{child} was paused");
         let fallen = match self.strategy {
-            Strategy::OneForOne => panic!("{child} was paused, one for one"),
+            Strategy::OneForOne | Strategy::Independent => panic!("{child} was paused, one for one"),
             Strategy::RestForOne => 0..child,
             Strategy::OneForAll => 0..self.children.len(),
         };
@@ -243,7 +246,7 @@ impl World {
 
     pub(super) fn exit(&mut self, child: Index, kind: ExitKind) {
         let depends = |from| match self.strategy {
-            Strategy::OneForOne => false,
+            Strategy::OneForOne | Strategy::Independent => false,
             Strategy::RestForOne => child > from,
             Strategy::OneForAll => child != from,
         };
@@ -264,7 +267,7 @@ impl World {
 
     /// The restart of a child after an exit of its own: its state, its pause, and the limit.
     fn charge(&mut self, child: Index, kind: ExitKind, actions: &[Action]) {
-        if self.strategy != Strategy::OneForOne {
+        if !matches!(self.strategy, Strategy::OneForOne | Strategy::Independent) {
             self.falling = Some(child);
         }
         let being = &mut self.children[child];

@@ -6,11 +6,15 @@
 
 #![allow(clippy::expect_used)] // A missing figure ends the run.
 
+#[path = "procfs/mod.rs"]
+mod procfs;
+
 use std::{
     process::Stdio,
     time::{Duration, Instant},
 };
 
+use procfs::{cpu, memory};
 use redis::aio::MultiplexedConnection;
 use testkit::{MarketProducer, ProducerConfig, RedisServer, producers::unix_now, wait_until};
 use tokio::{
@@ -178,21 +182,9 @@ async fn cost(markets: usize) {
     let before = cpu(pid);
     tokio::time::sleep(MEASURE).await;
     let used = (cpu(pid) - before) / MEASURE.as_secs_f64() * 100.0;
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("procfs");
-    let line = status.lines().find(|line| line.starts_with("VmRSS")).expect("a line");
-    let kib: u64 = line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number");
     println!(
         "{markets:>8} {used:>9.2}% {:>13.4}% {:>7.1} MB",
         used / markets as f64,
-        kib as f64 * 1_024.0 / 1e6
+        memory(pid, "VmRSS:") / 1e6
     );
-}
-
-/// Seconds of CPU that a process has used.
-fn cpu(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("procfs");
-    let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
-    let ticks: f64 = fields[11..13].iter().filter_map(|field| field.parse::<f64>().ok()).sum();
-    // Linux counts in hundredths of a second here (`USER_HZ`).
-    ticks / 100.0
 }

@@ -45,9 +45,9 @@ impl Service {
         let mut gaps = 0.0;
         wait_until("the events are counted, or there is a gap", SOON, async || {
             let text = self.ask("/metrics").await;
-            gaps = sum(&text, "state_tracker_subscription_gaps_total");
-            let counted = sum(&text, "state_tracker_events_received_total")
-                + sum(&text, "state_tracker_events_dropped_total");
+            gaps = process::sum(&text, "state_tracker_subscription_gaps_total", "");
+            let counted = process::sum(&text, "state_tracker_events_received_total", "")
+                + process::sum(&text, "state_tracker_events_dropped_total", "");
             gaps > 0.0 || counted >= EVENTS as f64
         })
         .await;
@@ -62,13 +62,13 @@ impl Service {
         while changed.elapsed() < Duration::from_secs(1) {
             let text = self.ask("/metrics").await;
             let of = |outcome: &str| {
-                sum(&text, &format!("state_tracker_index_events_total{{outcome=\"{outcome}\"}}"))
+                process::sum(&text, &format!("state_tracker_index_events_total{{outcome=\"{outcome}\"}}"), "")
             };
             let now = of("indexed") + of("refused") + of("backwards");
             if now > written {
                 (written, changed) = (now, Instant::now());
             }
-            dropped = of("dropped") + sum(&text, "state_tracker_events_dropped_total");
+            dropped = of("dropped") + process::sum(&text, "state_tracker_events_dropped_total", "");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Indexed { written, dropped, took: changed - began }
@@ -86,10 +86,4 @@ impl Service {
     pub(crate) async fn stop(self) {
         self.0.stop().await;
     }
-}
-
-/// The sum of a metric over its labels, or of the one series that is named with its labels.
-fn sum(text: &str, name: &str) -> f64 {
-    let is_of = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
-    text.lines().filter(is_of).filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
 }

@@ -9,6 +9,8 @@
 mod active;
 mod clients;
 mod feed;
+#[path = "../procfs/mod.rs"]
+mod procfs;
 mod scene;
 mod server;
 #[path = "../../crates/campaign-gateway/benches/feed/wire.rs"]

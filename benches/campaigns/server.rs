@@ -1,7 +1,6 @@
 //! The servers to measure, each in a process of its own, and what they cost.
 
 use std::{
-    fs,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::Stdio,
@@ -15,7 +14,10 @@ use tokio::{
     process::{Child, ChildStdin, ChildStdout, Command},
 };
 
-use crate::scene::{SECRET, Scene};
+use crate::{
+    procfs,
+    scene::{SECRET, Scene},
+};
 
 pub(crate) const SOON: Duration = Duration::from_secs(120);
 /// The driver of PostgreSQL for Node.
@@ -91,17 +93,13 @@ impl Server {
         Self { child, node: Some((input, output)), port }
     }
 
-    fn proc(&self, name: &str) -> String {
-        let pid = self.child.id().expect("it runs");
-        fs::read_to_string(format!("/proc/{pid}/{name}")).expect("procfs")
+    fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
     }
 
     /// The seconds of CPU that it has used.
     pub(crate) fn cpu(&self) -> f64 {
-        let stat = self.proc("stat");
-        let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
-        // Linux counts in hundredths of a second here (`USER_HZ`).
-        fields[11..13].iter().filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0
+        procfs::cpu(self.pid())
     }
 
     /// Its memory now, in bytes.
@@ -110,14 +108,12 @@ impl Server {
             input.write_all(b"collect\n").await.expect("node reads");
             assert_eq!(output.next_line().await.expect("a line").expect("a line"), "collected");
         }
-        let status = self.proc("status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
-        line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") * 1_024.0
+        procfs::memory(self.pid(), "VmRSS:")
     }
 
     /// Stops it and waits for its end.
     pub(crate) async fn stop(mut self) {
-        let pid = self.child.id().expect("it runs").to_string();
+        let pid = self.pid().to_string();
         Command::new("kill").arg(pid).status().await.expect("kill runs");
         self.child.wait().await.expect("it ends");
     }

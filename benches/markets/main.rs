@@ -31,8 +31,9 @@ use std::{
 use datasets::{Ages, Reader};
 use figures::{Figures, Spread};
 use load::Load;
+use process::procfs::cpu;
 use producers::Market;
-use service::{Readiness, Scrape, Service, configuration, cpu};
+use service::{Readiness, Scrape, Service, configuration};
 use testkit::RedisServer;
 use tokio::{sync::mpsc::unbounded_channel, task::JoinHandle};
 use visible::Seen;

@@ -42,15 +42,6 @@ pub(crate) fn configuration(folder: &Path, markets: &[Market]) -> String {
     path.to_str().expect("a path").to_owned()
 }
 
-/// The seconds of CPU that a process has used.
-pub(crate) fn cpu(pid: u32) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("procfs");
-    let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
-    let ticks: f64 = fields[11..13].iter().filter_map(|field| field.parse::<f64>().ok()).sum();
-    // Linux counts in hundredths of a second here (`USER_HZ`).
-    ticks / 100.0
-}
-
 /// What an answer begins with, without its head.
 fn start_of(answer: &str) -> String {
     answer.split_once("\r\n\r\n").map_or("", |(_, text)| text).chars().take(300).collect()
@@ -130,12 +121,7 @@ impl Service {
 impl Scrape {
     /// The sum of a metric over its labels, of which each series must have this one.
     pub(crate) fn sum(&self, name: &str, label: &str) -> f64 {
-        let is_of = |line: &&str| {
-            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']) && rest.contains(label))
-        };
-        let lines = self.text.lines().filter(is_of);
-        // A sum of nothing would be -0.
-        lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum::<f64>() + 0.0
+        process::sum(&self.text, name, label)
     }
 
     /// The series of a metric that are not 0.

@@ -7,7 +7,8 @@ use testkit::RedisServer;
 
 use crate::{
     figures::Figures,
-    service::{Scrape, Service, cpu},
+    process::procfs::cpu,
+    service::{Scrape, Service},
     wire::{Counts, Tally},
 };
 

@@ -13,6 +13,8 @@ mod lists;
 mod load;
 mod picture;
 mod pictures;
+#[path = "../procfs/mod.rs"]
+mod procfs;
 mod service;
 
 use std::process::ExitCode;

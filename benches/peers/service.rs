@@ -16,7 +16,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::client::Client;
+use crate::{client::Client, procfs};
 
 pub(crate) const SOON: Duration = Duration::from_secs(120);
 /// The log says so when the oldest samples are removed.
@@ -89,34 +89,23 @@ impl Service {
         Self { child, file, metrics, sends, reads, warnings }
     }
 
-    fn proc(&self, name: &str) -> String {
-        let pid = self.child.id().expect("it runs");
-        fs::read_to_string(format!("/proc/{pid}/{name}")).expect("procfs")
+    fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
     }
 
     /// The seconds of CPU that it has used.
     pub(crate) fn cpu(&self) -> f64 {
-        let stat = self.proc("stat");
-        let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
-        let ticks: f64 = fields[11..13].iter().filter_map(|field| field.parse::<f64>().ok()).sum();
-        // Linux counts in hundredths of a second here (`USER_HZ`).
-        ticks / 100.0
-    }
-
-    fn number(&self, file: &str, name: &str) -> f64 {
-        let text = self.proc(file);
-        let line = text.lines().find_map(|line| line.strip_prefix(name)).expect("a line");
-        line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
+        procfs::cpu(self.pid())
     }
 
     /// The most memory that it has had, in MB.
     pub(crate) fn memory(&self) -> f64 {
-        self.number("status", "VmHWM:") * 1_024.0 / 1e6
+        procfs::memory(self.pid(), "VmHWM:") / 1e6
     }
 
     /// The bytes that it has written to the disk.
     pub(crate) fn written(&self) -> f64 {
-        self.number("io", "write_bytes:")
+        procfs::number(self.pid(), "io", "write_bytes:")
     }
 
     /// The bytes of the history and of its journal.
@@ -138,7 +127,7 @@ impl Service {
 
     /// Stops it and waits for its end.
     pub(crate) async fn stop(mut self) {
-        let pid = self.child.id().expect("it runs").to_string();
+        let pid = self.pid().to_string();
         Command::new("kill").arg(pid).status().await.expect("kill runs");
         self.child.wait().await.expect("it ends");
     }

@@ -2,8 +2,10 @@
 
 #![allow(dead_code, reason = "each bench uses a part of it")]
 
+#[path = "../procfs/mod.rs"]
+pub(crate) mod procfs;
+
 use std::{
-    fs,
     net::SocketAddr,
     process::{ExitStatus, Stdio},
     time::Duration,
@@ -67,10 +69,7 @@ impl Service {
 
     /// The most memory that it has had, in MB.
     pub(crate) fn memory(&self) -> f64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("procfs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
-        let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
-        kilobytes * 1_024.0 / 1e6
+        procfs::memory(self.pid(), "VmHWM:") / 1e6
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -93,4 +92,14 @@ impl Service {
         Command::new("kill").arg(pid).status().await.expect("kill runs");
         self.child.wait().await.expect("it ends")
     }
+}
+
+/// The sum of a metric over its labels, of which each series must have this one; or that of the one series that is named with its labels.
+pub(crate) fn sum(text: &str, name: &str, label: &str) -> f64 {
+    let is_of = |line: &&str| {
+        line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']) && rest.contains(label))
+    };
+    let lines = text.lines().filter(is_of);
+    // A sum of nothing would be -0.
+    lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum::<f64>() + 0.0
 }

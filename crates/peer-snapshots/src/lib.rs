@@ -3,12 +3,12 @@
 //!
 //! A sender tells who is connected, as a whole, every few seconds. [`Message`] has every message, in both generations of
 //! the format; [`read()`] tells them apart by their required fields, and its error names the field. [`Framer`] finds the
-//! lines in the bytes of a connection, and [`ReadAhead`] reads what has come of a long one. [`polled`] has the answers of applications that are asked by HTTP instead. [`readers`]
-//! has the answers that dashboards expect. With the feature `sender`, `Sender` keeps the newest pictures and sends them; with
+//! lines in the bytes of a connection, and [`ReadAhead`] reads what has come of a long one. [`polled`] has the answers of
+//! applications that are asked by HTTP instead. [`readers`] has the answers that dashboards expect. With the feature `sender`, `Sender` keeps the newest pictures and sends them; with
 //! `tls` it speaks TLS, and may show a certificate (`ClientTls`).
 //!
-//! **Invariant:** reading keeps no more than one line and what it says, believes no number that it has not checked, and no error contains text
-//! of the sender. The sender never blocks its host, never queues a picture, and needs no runtime.
+//! **Invariant:** reading keeps no more than one line and what it says, believes no number that it has not checked, and no error
+//! contains text of the sender. The sender never blocks its host, never queues a picture, and needs no runtime.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)] // They panic when the pipe is closed.
 

@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, missing_docs)] // A test may panic.
 
+mod common;
+
 use std::{fs, path::PathBuf};
 
+use common::split;
 use peer_snapshots::{Entries, Frame, Framer, MAX_LINE, Message, ReadAhead, Reason, Unreadable, read};
 use proptest::{collection::vec, prelude::*, sample::Index, sample::select};
 
@@ -44,14 +47,6 @@ fn length(entries: &Entries<'_>) -> usize {
         Entries::Metrics(all) => all.len(),
         Entries::None => 0,
     }
-}
-
-fn split<'b>(bytes: &'b [u8], cuts: &[Index]) -> Vec<&'b [u8]> {
-    let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
-    cuts.sort_unstable();
-    let ends = cuts.iter().copied().chain([bytes.len()]);
-    let mut start = 0;
-    ends.map(|end| &bytes[std::mem::replace(&mut start, end)..end]).collect()
 }
 
 /// Good lines and hostile ones.

@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, missing_docs)] // A test may panic.
 
+mod common;
+
 use std::{fs, path::PathBuf};
 
+use common::split;
 use peer_snapshots::{
     ConnectionInfo, ConnectionSnapshot, ConnectionType, DownstreamMetrics, Endless, Frame, Framer, Heartbeat,
     Message, MeteredService, Metrics, MinerInfo, MinerSnapshot, PoolProxy, PoolStatus, ProxyMiner,
@@ -184,15 +187,6 @@ fn frames<'p>(
         }
     }
     (found, None)
-}
-
-/// Splits bytes at these places.
-fn split<'b>(bytes: &'b [u8], cuts: &[Index]) -> Vec<&'b [u8]> {
-    let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
-    cuts.sort_unstable();
-    let ends = cuts.iter().copied().chain([bytes.len()]);
-    let mut start = 0;
-    ends.map(|end| &bytes[std::mem::replace(&mut start, end)..end]).collect()
 }
 
 proptest! {

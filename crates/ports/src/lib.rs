@@ -6,7 +6,7 @@
 //! - certificate, key and trusted authorities of a port are replaced as a whole or not at all, for connections from now on;
 //! - a handshake that fails has a reason that can be counted, and nothing of the client is in it;
 //! - an address that comes too often is refused and disturbs no other; the number of known addresses has a limit;
-//! - a connection that is silent holds no buffer, and the system holds no more of one than its limit.
+//! - a connection that is silent holds no buffer, and where its caller wants that ([`limit_received`]), the system holds little of one.
 
 mod handshake;
 mod rate;

@@ -60,10 +60,14 @@ fn read_one<T: Wire>(list: &mut Vec<T>, bytes: &[u8]) -> One {
 }
 
 /// Puts the entries that were read ahead before the others.
-fn put_before<T>(mut first: Vec<T>, list: &mut Vec<T>) -> Option<()> {
+fn put_before<T>(mut first: Vec<T>, list: &mut Vec<T>) {
     first.append(list);
     *list = first;
-    Some(())
+}
+
+/// The entries from this one on.
+fn entries_from<T>(all: &mut [T], first: usize) -> &mut [T] {
+    all.get_mut(first..).unwrap_or_default()
 }
 
 /// The entries of a list, to be changed before they are shown.
@@ -86,15 +90,12 @@ pub enum Entries<'a> {
 impl Message {
     /// Its entries from this one on.
     pub fn entries_from(&mut self, first: usize) -> Entries<'_> {
-        fn from<T>(all: &mut [T], first: usize) -> &mut [T] {
-            all.get_mut(first..).unwrap_or_default()
-        }
         match self {
-            Self::Miners(all) => Entries::Miners(from(&mut all.miners, first)),
-            Self::Connections(all) => Entries::Connections(from(&mut all.connections, first)),
-            Self::Proxy(status) => Entries::ProxyMiners(from(&mut status.downstream_miners, first)),
-            Self::Pool(status) => Entries::PoolProxies(from(&mut status.downstream_proxies, first)),
-            Self::Metrics(metrics) => Entries::Metrics(from(&mut metrics.downstreams, first)),
+            Self::Miners(all) => Entries::Miners(entries_from(&mut all.miners, first)),
+            Self::Connections(all) => Entries::Connections(entries_from(&mut all.connections, first)),
+            Self::Proxy(status) => Entries::ProxyMiners(entries_from(&mut status.downstream_miners, first)),
+            Self::Pool(status) => Entries::PoolProxies(entries_from(&mut status.downstream_proxies, first)),
+            Self::Metrics(metrics) => Entries::Metrics(entries_from(&mut metrics.downstreams, first)),
             Self::Balance(_) | Self::Quote(_) | Self::Heartbeat(_) | Self::Retired(_) => Entries::None,
         }
     }
@@ -128,7 +129,7 @@ macro_rules! lists {
             /// The entries from this one on.
             pub(super) fn from(&mut self, first: usize) -> Entries<'_> {
                 match self {
-                    $(Self::$list(all) => Entries::$entries(all.get_mut(first..).unwrap_or_default()),)+
+                    $(Self::$list(all) => Entries::$entries(entries_from(all, first)),)+
                 }
             }
 
@@ -144,9 +145,10 @@ macro_rules! lists {
                 match self {
                     $(Self::$list(all) => {
                         let $fields = fields;
-                        put_before(all, $place?)
+                        put_before(all, $place?);
                     })+
                 }
+                Some(())
             }
         }
     };

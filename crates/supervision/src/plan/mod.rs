@@ -427,11 +427,12 @@ impl Plan {
     }
 
     fn wait_for_all(&mut self, left: usize, actions: &mut Vec<Action>) {
-        self.phase = Phase::StoppingAll(left);
-        if left == 0 {
-            self.phase = Phase::Finished;
-            actions.push(Action::Finished);
+        if left > 0 {
+            self.phase = Phase::StoppingAll(left);
+            return;
         }
+        self.phase = Phase::Finished;
+        actions.push(Action::Finished);
     }
 
     /// Stops the last living child before `end`.
